@@ -1,0 +1,142 @@
+//! The arguments that name a job and an interval, and what they become.
+
+use super::{Session, ui};
+use crate::engine::Recorded;
+use crate::engine::receipt::Receipt;
+use crate::error::{Error, Result};
+use crate::interval::Interval;
+use crate::job::{self, AlgorithmWords, Checked, Diagnostic, JobFile, MetricWords, Vocabulary};
+use crate::plan::Plan;
+use crate::query::{FeatureSql, SqlDiagnostic};
+use crate::{metrics, models};
+use chrono::Utc;
+use clap::Args;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A job file and what the command line changes in it.
+#[derive(Debug, Args)]
+pub(super) struct JobArgs {
+    /// The job file
+    pub(super) job: PathBuf,
+    /// Change a key of the job file, e.g. --set model.seed=11 (may be given more than once)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(super) overrides: Vec<String>,
+}
+
+/// A job and the interval of a run.
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub(super) job: JobArgs,
+    /// A day (2018-06-20) or START/END in UTC, half-open
+    #[arg(long, value_name = "INTERVAL")]
+    pub(super) interval: String,
+    /// Write the receipt to this file too, also when the run fails
+    #[arg(long, value_name = "FILE")]
+    pub(super) receipt: Option<PathBuf>,
+}
+
+impl JobArgs {
+    /// Everything that is wrong with the job file and its SQL, and the job where nothing is.
+    pub(super) fn check(&self) -> Checked {
+        let environment = |name: &str| std::env::var(name).ok();
+        let words = vocabulary();
+        let mut checked = job::check(&self.job, &self.overrides, &environment, &words);
+        if let Some(sql) = &checked.sql {
+            checked.diagnostics.extend(sql_mistakes(&sql.text, &sql.path, checked.job.as_ref()));
+        }
+        if checked.diagnostics.has_errors() {
+            checked.job = None;
+        }
+        checked
+    }
+
+    /// The job, or all its mistakes as one error.
+    pub(super) fn load(&self) -> Result<Arc<JobFile>> {
+        let checked = self.check();
+        match checked.job {
+            Some(job) => Ok(Arc::new(job)),
+            None => Err(checked.diagnostics.into_error()),
+        }
+    }
+}
+
+impl RunArgs {
+    /// The plan of the run: everything pinned.
+    pub(super) async fn plan(&self) -> Result<Plan> {
+        let job = self.job.load()?;
+        let interval: Interval = self.interval.parse()?;
+        Plan::resolve(job, interval, Utc::now()).await
+    }
+
+    /// Writes the receipt where the caller wants it, then gives the run's result.
+    pub(super) fn deliver(&self, recorded: Recorded) -> Result<Receipt> {
+        if let Some(path) = &self.receipt {
+            write_atomically(path, &recorded.receipt)?;
+        }
+        recorded.result.map(|()| recorded.receipt)
+    }
+
+    /// A plan that failed has no run; the caller's receipt says so all the same.
+    pub(super) fn planned(&self, session: &Session, command: &str) -> Result<Plan> {
+        session.engine.runtime.run(self.plan()).inspect_err(|error| {
+            let Some(path) = &self.receipt else { return };
+            let job = self.job.job.display().to_string();
+            let receipt = Receipt::unplanned(command, &job, &self.interval, &session.engine.now(), error);
+            if let Err(unwritten) = write_atomically(path, &receipt) {
+                ui::error(&unwritten);
+            }
+        })
+    }
+}
+
+fn write_atomically(path: &Path, receipt: &Receipt) -> Result<()> {
+    let failed = |source: std::io::Error| {
+        Error::failed("could not write the receipt").with("file", path.display()).because(source)
+    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let text = serde_json::to_vec_pretty(receipt)
+        .map_err(|source| Error::failed("could not write the receipt as JSON").because(source))?;
+    file.write_all(&text).and_then(|()| file.write_all(b"\n")).map_err(failed)?;
+    file.persist(path).map_err(|source| failed(source.error))?;
+    Ok(())
+}
+
+fn vocabulary() -> Vocabulary<'static> {
+    let algorithms = models::ALGORITHMS.iter().map(|algorithm| AlgorithmWords {
+        name: algorithm.name(),
+        tasks: algorithm.tasks(),
+        takes_weights: algorithm.takes_weights(),
+        params: algorithm.params_schema().to_value(),
+    });
+    let metrics = metrics::METRICS.iter().map(|metric| MetricWords { name: metric.name(), tasks: metric.tasks() });
+    Vocabulary {
+        algorithms: algorithms.collect(),
+        metrics: metrics.collect(),
+        check_params: &|name, params| models::lookup(name)?.check_params(params),
+    }
+}
+
+/// What can be said of the SQL without any data: that it is one SELECT, that its names are known.
+fn sql_mistakes(text: &str, path: &Path, job: Option<&JobFile>) -> Vec<Diagnostic> {
+    let sql = match FeatureSql::parse(text, &path.display().to_string()) {
+        Ok(sql) => sql,
+        Err(mistake) => return vec![diagnostic(text, &mistake)],
+    };
+    let Some(job) = job else { return Vec::new() };
+    let mistakes = sql.unknown_placeholders(&crate::plan::parameter_names(&job.spec));
+    mistakes.iter().map(|mistake| diagnostic(text, mistake)).collect()
+}
+
+fn diagnostic(text: &str, mistake: &SqlDiagnostic) -> Diagnostic {
+    let (line, column) = (mistake.line.unwrap_or(1), mistake.column.unwrap_or(1));
+    let place = |number: u64| usize::try_from(number).unwrap_or(1);
+    let found = Diagnostic::at_line(&mistake.file, text, place(line), place(column), &mistake.message);
+    match &mistake.hint {
+        Some(hint) => found.hint(hint),
+        None => found,
+    }
+}

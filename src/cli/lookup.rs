@@ -1,0 +1,129 @@
+//! `lakemill lookup`: a lookup table as an application reads it.
+
+use super::ui::{bytes, count, pairs, print};
+use super::{Home, Session};
+use crate::error::{Error, Result};
+use crate::lookup::{LookupReader, LookupTable, lookup};
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// The value of a key
+    Get {
+        /// The table: the job's name
+        table: String,
+        /// The key as text
+        key: String,
+        #[command(flatten)]
+        home: Home,
+    },
+    /// Which run, model and interval are published, and how much
+    Stats {
+        /// The table: the job's name
+        table: String,
+        #[command(flatten)]
+        home: Home,
+    },
+    /// Every key and its value, one a line, in the order of the keys
+    Dump {
+        /// The table: the job's name
+        table: String,
+        #[command(flatten)]
+        home: Home,
+    },
+    /// Read everything back and compare it with the checksum
+    Verify {
+        /// The table: the job's name
+        table: String,
+        #[command(flatten)]
+        home: Home,
+    },
+}
+
+pub(super) fn run(session: &Session, command: &Command) -> Result<()> {
+    match command {
+        Command::Get { table, key, home } => get(session, table, key, home),
+        Command::Stats { table, home } => stats(session, table, home),
+        Command::Dump { table, home } => dump(session, table, home),
+        Command::Verify { table, home } => verify(session, table, home),
+    }
+}
+
+fn open(session: &Session, name: &str, home: &Home) -> Result<Box<dyn LookupReader>> {
+    let home = home.location()?;
+    let lookups = home.join("lookup");
+    let folder = lookups
+        .join(name)
+        .local_path()
+        .ok_or_else(|| Error::usage("the embedded lookup store is read from a local disk").with("home", &home))?;
+    let table = LookupTable { name: name.to_owned(), store: "file".to_owned(), folder };
+    if let Some(reader) = lookup("file")?.open(&table)? {
+        return Ok(reader);
+    }
+    let published = session.engine.runtime.run(lookups.children())?;
+    let error = Error::usage("nothing is published in this lookup table").with("table", name).with("home", &home);
+    Err(match crate::error::did_you_mean(name, published.iter().map(String::as_str)) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error.hint("`lakemill score` publishes a job's lookup table; is this its home?"),
+    })
+}
+
+fn get(session: &Session, name: &str, key: &str, home: &Home) -> Result<()> {
+    let reader = open(session, name, home)?;
+    let Some(value) = reader.get(key.as_bytes())? else {
+        let generation = reader.metadata().generation;
+        return Err(Error::failed("there is no such key")
+            .with("key", key)
+            .with("table", name)
+            .with("generation", generation));
+    };
+    let value: Value = serde_json::from_slice(&value)
+        .map_err(|source| Error::verification("the value is not JSON").with("key", key).because(source))?;
+    session.ui.show(&value, || value.to_string())
+}
+
+fn stats(session: &Session, name: &str, home: &Home) -> Result<()> {
+    let reader = open(session, name, home)?;
+    let metadata = reader.metadata();
+    session.ui.show(metadata, || {
+        let from = &metadata.provenance;
+        pairs(&[
+            ("table", metadata.table.clone()),
+            ("generation", metadata.generation.to_string()),
+            ("keys", count(metadata.keys)),
+            ("size", bytes(metadata.file_bytes)),
+            ("interval", from.interval.clone()),
+            ("model", format!("{} version {}", from.model, from.model_version)),
+            ("run", from.run_id.clone()),
+            ("key", metadata.key.name.clone()),
+            ("value", metadata.values.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ")),
+        ])
+    })
+}
+
+fn dump(session: &Session, name: &str, home: &Home) -> Result<()> {
+    let reader = open(session, name, home)?;
+    let mut lines = Vec::new();
+    reader.each(&mut |key, value| {
+        lines.extend_from_slice(key);
+        lines.push(b'\t');
+        lines.extend_from_slice(value);
+        lines.push(b'\n');
+        if lines.len() < 1 << 16 {
+            return Ok(());
+        }
+        print(&std::mem::take(&mut lines))
+    })?;
+    print(&lines)
+}
+
+fn verify(session: &Session, name: &str, home: &Home) -> Result<()> {
+    let reader = open(session, name, home)?;
+    reader.verify()?;
+    let metadata = reader.metadata();
+    let result = json!({ "table": name, "generation": metadata.generation, "keys": metadata.keys, "verified": true });
+    session
+        .ui
+        .show(&result, || format!("{name}: generation {} is whole, {} keys", metadata.generation, count(metadata.keys)))
+}

@@ -1,0 +1,220 @@
+//! The command line: one thin file a command. Raw arguments here, resolved things in `engine`.
+//!
+//! To add a command: one file with its `Args` and `run`, one line in [`Command`], one in [`dispatch`].
+
+mod check;
+mod demo;
+mod evaluate;
+mod job;
+mod lookup;
+mod models;
+mod plan;
+mod query;
+mod runs;
+mod schema;
+mod score;
+mod train;
+pub mod ui;
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::runtime::Runtime;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use ui::{Meter, Output, Ui};
+
+/// Train, score and publish from data-lake files: one job file, one interval, one receipt.
+#[derive(Debug, Parser)]
+#[command(name = "lakemill", version, propagate_version = true, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done or verified no-op · 1 failed · 2 usage or job file · 3 data check · 4 no input rows ·
+5 gate not passed · 6 drift · 7 conflict · 8 budget · 9 verification · 75 transient · 130/143 stopped";
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+struct Global {
+    /// How results are written to standard output
+    #[arg(long, global = true, value_enum, default_value_t)]
+    output: Output,
+    /// Threads for I/O and for computing; all results are the same at any number [default: one a core]
+    #[arg(long, global = true, value_name = "N", env = "LAKEMILL_THREADS")]
+    threads: Option<usize>,
+    /// Memory for queries before they spill to disk, e.g. 512MiB or 4GiB
+    #[arg(long, global = true, value_name = "SIZE", default_value = "1GiB", value_parser = parse_bytes, env = "LAKEMILL_MEMORY")]
+    memory: u64,
+    /// Neither progress nor warnings, only errors
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// What to log to standard error, e.g. info or lakemill=debug
+    #[arg(long, global = true, value_name = "FILTER", env = "LAKEMILL_LOG", default_value = "lakemill=warn")]
+    log: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Generate a demo lake, train, score and publish on it, and tell what happened
+    Demo(demo::Args),
+    /// Report every mistake in a job file and its SQL at once; needs no data
+    Check(check::Args),
+    /// Show what a run would read, use and write; changes nothing
+    Plan(plan::Args),
+    /// Fit and evaluate a model, and register it as challenger (as champion if it is the first and passes)
+    Train(train::Args),
+    /// Write the predictions of an interval and publish them in the lookup table
+    Score(score::Args),
+    /// Train if there is no champion, promote if the gate says so, score and publish
+    Run(score::FullArgs),
+    /// Compare models side by side on the same rows
+    Evaluate(evaluate::Args),
+    /// List, show and compare registered models
+    #[command(subcommand)]
+    Models(models::Command),
+    /// Make a version the champion
+    Promote(models::PromoteArgs),
+    /// Make the version before the champion the champion again
+    Rollback(models::RollbackArgs),
+    /// Run read-only SQL over pinned tables
+    Query(query::Args),
+    /// Read a lookup table as an application does
+    #[command(subcommand)]
+    Lookup(lookup::Command),
+    /// List and show receipts
+    #[command(subcommand)]
+    Runs(runs::Command),
+    /// Print the JSON Schema of the job file
+    Schema,
+}
+
+/// What a command needs: the engine and the printer.
+struct Session {
+    engine: Engine,
+    ui: Ui,
+    meter: Arc<Meter>,
+}
+
+/// Parses, runs, prints the error once; gives the exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are results, everything else is a usage error.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            ui::error(&error);
+            // Threads that still compute must not hold up the end of a stopped run.
+            std::process::exit(i32::from(error.kind().exit_code()))
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    log_to_stderr(&cli.global)?;
+    let meter = Arc::new(Meter::new(cli.global.quiet));
+    let engine = Engine {
+        runtime: Runtime::new(cli.global.threads)?,
+        progress: meter.clone(),
+        memory_bytes: cli.global.memory,
+        by: user(),
+    };
+    let session = Session { engine, ui: Ui::new(cli.global.output), meter };
+    let result = dispatch(&session, cli.command);
+    session.meter.clear();
+    result
+}
+
+fn dispatch(session: &Session, command: Command) -> Result<()> {
+    match command {
+        Command::Demo(args) => demo::run(session, args),
+        Command::Check(args) => check::run(session, &args),
+        Command::Plan(args) => plan::run(session, &args),
+        Command::Train(args) => train::run(session, &args),
+        Command::Score(args) => score::score(session, &args),
+        Command::Run(args) => score::run(session, &args),
+        Command::Evaluate(args) => evaluate::run(session, &args),
+        Command::Models(command) => models::run(session, &command),
+        Command::Promote(args) => models::promote(session, &args),
+        Command::Rollback(args) => models::rollback(session, &args),
+        Command::Query(args) => query::run(session, &args),
+        Command::Lookup(command) => lookup::run(session, &command),
+        Command::Runs(command) => runs::run(session, &command),
+        Command::Schema => schema::run(session),
+    }
+}
+
+/// Where models, runs, predictions and lookup tables are, for commands without a job file.
+#[derive(Debug, Args)]
+struct Home {
+    /// The folder that holds models, runs, predictions and lookup tables
+    #[arg(long, value_name = "DIR", env = "LAKEMILL_HOME")]
+    home: Option<PathBuf>,
+}
+
+impl Home {
+    fn location(&self) -> Result<crate::lake::Location> {
+        let home = self.home.as_ref().ok_or_else(|| {
+            Error::usage("this command needs to know where the home is")
+                .hint("give --home DIR or set LAKEMILL_HOME to the `home` of your job file")
+        })?;
+        crate::lake::Location::parse(&home.to_string_lossy(), &current_dir()?)
+    }
+}
+
+fn current_dir() -> Result<PathBuf> {
+    std::env::current_dir().map_err(|source| Error::failed("there is no current folder").because(source))
+}
+
+/// Who did it, for the history of an alias.
+fn user() -> String {
+    let names = ["LAKEMILL_USER", "USER", "LOGNAME"];
+    names.iter().find_map(|name| std::env::var(name).ok()).unwrap_or_else(|| "unknown".to_owned())
+}
+
+fn log_to_stderr(global: &Global) -> Result<()> {
+    let filter = if global.quiet { "error" } else { &global.log };
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)
+        .map_err(|source| Error::usage("--log is not a filter").with("filter", &global.log).because(source))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(ui::log_writer)
+        .with_ansi(false)
+        .with_target(false)
+        .without_time()
+        .init();
+    Ok(())
+}
+
+/// Reads a size such as `512MiB`, `4GiB` or `1000000`.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|last: char| last.is_ascii_alphabetic()).trim();
+    let number: u64 = digits.parse().map_err(|_| format!("`{text}` is not a size; write e.g. 512MiB or 4GiB"))?;
+    let factor: u64 = match text[digits.len()..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kib" | "k" => 1 << 10,
+        "mib" | "m" => 1 << 20,
+        "gib" | "g" => 1 << 30,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        unit => return Err(format!("`{unit}` is not a unit of size; write KiB, MiB or GiB")),
+    };
+    match number.checked_mul(factor) {
+        Some(bytes) if bytes >= 16 << 20 => Ok(bytes),
+        Some(_) => Err(format!("{text} is too little to run a query in; give at least 16MiB")),
+        None => Err(format!("{text} is more than there can be")),
+    }
+}

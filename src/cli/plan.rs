@@ -1,0 +1,69 @@
+//! `lakemill plan`: what a run would read, use and write; changes nothing.
+
+use super::Session;
+use super::job::RunArgs;
+use super::ui::{bytes, count, pairs, table};
+use crate::engine::{Preview, preview};
+use crate::error::Result;
+use clap::Args as ClapArgs;
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    #[command(flatten)]
+    run: RunArgs,
+    /// The model that would score: an alias or a version
+    #[arg(long, default_value = "champion", value_name = "ALIAS|VERSION")]
+    model: String,
+    /// Show the query plan too
+    #[arg(long)]
+    explain: bool,
+}
+
+pub(super) fn run(session: &Session, args: &Args) -> Result<()> {
+    let plan = args.run.planned(session, "plan")?;
+    let preview = session.engine.runtime.run(preview(&session.engine, &plan, &args.model))?;
+    session.meter.clear();
+    session.ui.show(&preview, || {
+        let explained = if args.explain { format!("\n\n{}", preview.query_plan) } else { String::new() };
+        format!("{}{explained}", text(&preview))
+    })
+}
+
+fn text(preview: &Preview) -> String {
+    let rows: Vec<Vec<String>> = preview.tables.iter().map(table_row).collect();
+    let head = [
+        "table",
+        "format",
+        "version",
+        "changed",
+        "since the last run",
+        "files to read",
+        "size to read",
+        "rows to read",
+    ];
+    let mut facts = vec![
+        ("job", format!("{} for {}", preview.job, preview.interval)),
+        ("train", format!("{} (test {})", preview.train, preview.test)),
+        ("model", preview.model.clone()),
+        ("predictions", preview.predictions.clone()),
+    ];
+    if let Some(lookup) = &preview.lookup {
+        facts.push(("lookup", lookup.clone()));
+    }
+    facts.push(("run", preview.run_id.clone().unwrap_or_else(|| "not known before the model is".to_owned())));
+    facts.push(("action", preview.action.clone()));
+    format!("{}\n{}", pairs(&facts), table(&head, &rows))
+}
+
+fn table_row(planned: &crate::engine::PlannedTable) -> Vec<String> {
+    vec![
+        planned.name.clone(),
+        planned.format.clone(),
+        planned.version.clone(),
+        planned.changed_at.clone().unwrap_or_else(|| "-".to_owned()),
+        planned.version_before.as_ref().map_or_else(|| "-".to_owned(), |before| format!("was {before}")),
+        format!("{} of {}", count(planned.files), count(planned.files_total)),
+        bytes(planned.bytes),
+        planned.rows.map_or_else(|| "-".to_owned(), count),
+    ]
+}

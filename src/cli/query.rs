@@ -1,0 +1,221 @@
+//! `lakemill query`: read-only SQL over pinned tables.
+
+use super::job::JobArgs;
+use super::ui::print;
+use super::{Session, current_dir};
+use crate::error::{Error, Result, ResultExt};
+use crate::interval::Interval;
+use crate::lake::Location;
+use crate::plan::{Plan, pin_tables};
+use crate::query::{self, FeatureSql, Parameters, PlannedQuery, SessionOptions, from_datafusion};
+use crate::tables::{At, PinnedTable, TableRequest, pin};
+use arrow::array::RecordBatch;
+use arrow::csv::WriterBuilder;
+use arrow::json::writer::{JsonArray, LineDelimited, WriterBuilder as JsonBuilder};
+use arrow::util::pretty::pretty_format_batches;
+use chrono::Utc;
+use clap::{Args as ClapArgs, ValueEnum};
+use futures::TryStreamExt;
+use parquet::arrow::ArrowWriter;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    /// One SELECT (or EXPLAIN), or a file that ends in .sql
+    sql: String,
+    /// Query the tables of this job, each pinned
+    #[arg(long, value_name = "JOB")]
+    job: Option<PathBuf>,
+    /// Change a key of the job file (may be given more than once)
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "job")]
+    overrides: Vec<String>,
+    /// The interval of $interval_start and $interval_end
+    #[arg(long, value_name = "INTERVAL", requires = "job")]
+    interval: Option<String>,
+    /// A table: NAME=PATH, or NAME=PATH@VERSION for time travel (may be given more than once)
+    #[arg(long = "table", value_name = "NAME=PATH[@VERSION]")]
+    tables: Vec<String>,
+    /// How rows are written
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Write the rows to this file instead of standard output; needed for Parquet
+    #[arg(long, value_name = "FILE", required_if_eq("format", "parquet"))]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// With a header
+    Csv,
+    /// One object a line
+    Json,
+    /// A Parquet file
+    Parquet,
+}
+
+pub(super) fn run(session: &Session, args: &Args) -> Result<()> {
+    let text = text(&args.sql)?;
+    session.engine.runtime.run(async {
+        let memory = usize::try_from(session.engine.memory_bytes).unwrap_or(usize::MAX);
+        let mut query = query::Session::new(SessionOptions::ad_hoc(memory, session.engine.runtime.threads()))?;
+        let (tables, parameters) = pinned(args).await?;
+        for table in &tables {
+            query.register(table).await?;
+        }
+        let planned = match parameters {
+            // With an interval the text is feature SQL.
+            Some(parameters) => query.plan(&FeatureSql::parse(&text, &args.sql)?, &parameters).await?,
+            None => query.ad_hoc(&text).await?,
+        };
+        match &args.out {
+            Some(path) => to_file(&planned, args.format, path).await,
+            None => to_stdout(session, &planned, args.format).await,
+        }
+    })
+}
+
+fn text(sql: &str) -> Result<String> {
+    let is_file = Path::new(sql).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("sql"));
+    if !is_file || sql.contains(char::is_whitespace) {
+        return Ok(sql.to_owned());
+    }
+    std::fs::read_to_string(sql)
+        .map_err(|source| Error::usage("could not read the SQL file").with("file", sql).because(source))
+}
+
+/// The tables that the query may name, and the values of its `$names` where there is an interval.
+async fn pinned(args: &Args) -> Result<(Vec<PinnedTable>, Option<Parameters>)> {
+    let (mut tables, mut parameters) = (Vec::new(), None);
+    if let Some(job) = &args.job {
+        let job = JobArgs { job: job.clone(), overrides: args.overrides.clone() }.load()?;
+        match &args.interval {
+            Some(interval) => {
+                let interval: Interval = interval.parse()?;
+                let plan = Plan::resolve(job, interval, Utc::now()).await?;
+                parameters = Some(plan.parameters(&interval));
+                tables = plan.tables;
+            }
+            None => tables = pin_tables(&job).await?,
+        }
+    }
+    for written in &args.tables {
+        tables.push(pin(&request(written)?).await?);
+    }
+    if tables.is_empty() {
+        return Err(Error::usage("there is no table to query").hint("give --job JOB or --table NAME=PATH"));
+    }
+    Ok((tables, parameters))
+}
+
+/// Reads `NAME=PATH` or `NAME=PATH@VERSION`.
+fn request(written: &str) -> Result<TableRequest> {
+    let (name, place) =
+        written.split_once('=').filter(|(name, place)| !name.is_empty() && !place.is_empty()).ok_or_else(|| {
+            Error::usage("not a table").with("--table", written).hint("write NAME=PATH or NAME=PATH@VERSION")
+        })?;
+    let (path, at) = match place.rsplit_once('@').map(|(path, version)| (path, version.parse::<u64>())) {
+        Some((path, Ok(version))) => (path, At::Version(version)),
+        _ => (place, At::Latest),
+    };
+    let location = Location::parse(path, &current_dir()?).at("table", name)?;
+    Ok(TableRequest { at, ..TableRequest::latest(name, location) })
+}
+
+async fn to_stdout(session: &Session, planned: &PlannedQuery, format: Format) -> Result<()> {
+    session.meter.clear();
+    if session.ui.is_json() {
+        return as_one_object(planned).await;
+    }
+    match format {
+        Format::Table => {
+            let batches = planned.collect().await?;
+            let shown = if batches.is_empty() { vec![RecordBatch::new_empty(planned.schema())] } else { batches };
+            let text = pretty_format_batches(&shown).map_err(unwritable)?.to_string();
+            print(text.as_bytes())?;
+            print(b"\n")
+        }
+        Format::Csv | Format::Json => stream(planned, format, Stdout).await.map(|_| ()),
+        Format::Parquet => Err(Error::usage("Parquet needs a file to go to").hint("give --out FILE")),
+    }
+}
+
+/// All rows as one line: `{"rows": [...]}`.
+async fn as_one_object(planned: &PlannedQuery) -> Result<()> {
+    let mut writer = JsonBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(Vec::new());
+    for batch in planned.collect().await? {
+        writer.write(&batch).map_err(unwritable)?;
+    }
+    writer.finish().map_err(unwritable)?;
+    let rows = writer.into_inner();
+    let rows = if rows.is_empty() { b"[]".to_vec() } else { rows };
+    print(&[b"{\"rows\":".as_slice(), &rows, b"}\n"].concat())
+}
+
+/// Written whole or not at all: beside the file first, then moved.
+async fn to_file(planned: &PlannedQuery, format: Format, path: &Path) -> Result<()> {
+    let failed =
+        |source: std::io::Error| Error::failed("could not write the file").with("file", path.display()).because(source);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let file = stream(planned, format, file).await.at("file", path.display())?;
+    file.persist(path).map_err(|source| failed(source.error))?;
+    Ok(())
+}
+
+/// Writes batch after batch; memory does not grow with the rows.
+async fn stream<W: Write + Send>(planned: &PlannedQuery, format: Format, mut to: W) -> Result<W> {
+    let mut batches = planned.stream()?;
+    match format {
+        Format::Csv => {
+            let mut writer = WriterBuilder::new().with_header(true).build(to);
+            writer.write(&RecordBatch::new_empty(planned.schema())).map_err(unwritable)?;
+            while let Some(batch) = batches.try_next().await.map_err(from_datafusion)? {
+                writer.write(&batch).map_err(unwritable)?;
+            }
+            Ok(writer.into_inner())
+        }
+        Format::Json => {
+            let mut writer = JsonBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(to);
+            while let Some(batch) = batches.try_next().await.map_err(from_datafusion)? {
+                writer.write(&batch).map_err(unwritable)?;
+            }
+            writer.finish().map_err(unwritable)?;
+            Ok(writer.into_inner())
+        }
+        Format::Parquet => {
+            let mut writer = ArrowWriter::try_new(to, planned.schema(), None).map_err(unwritable)?;
+            while let Some(batch) = batches.try_next().await.map_err(from_datafusion)? {
+                writer.write(&batch).map_err(unwritable)?;
+            }
+            writer.into_inner().map_err(unwritable)
+        }
+        Format::Table => {
+            let all: Vec<RecordBatch> = batches.try_collect().await.map_err(from_datafusion)?;
+            let text = pretty_format_batches(&all).map_err(unwritable)?.to_string();
+            writeln!(to, "{text}").map_err(unwritable)?;
+            Ok(to)
+        }
+    }
+}
+
+/// Standard output by way of `ui`, which knows about closed pipes.
+struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        print(bytes).map_err(std::io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn unwritable(source: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::failed("could not write the rows").because(source)
+}

@@ -1,0 +1,106 @@
+//! `lakemill runs`: the receipts under a home.
+
+use super::ui::{count, pairs, table};
+use super::{Home, Session};
+use crate::engine::receipt::{self, Receipt, Status};
+use crate::error::{Error, Result};
+use clap::Subcommand;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// All receipts, or those of one job
+    List {
+        /// The job's name
+        job: Option<String>,
+        #[command(flatten)]
+        home: Home,
+    },
+    /// One receipt, whole
+    Show {
+        /// The run id or the start of it; the newest attempt is shown
+        run: String,
+        #[command(flatten)]
+        home: Home,
+    },
+}
+
+pub(super) fn run(session: &Session, command: &Command) -> Result<()> {
+    match command {
+        Command::List { job, home } => list(session, job.as_deref(), home),
+        Command::Show { run, home } => show(session, run, home),
+    }
+}
+
+fn list(session: &Session, job: Option<&str>, home: &Home) -> Result<()> {
+    let home = home.location()?;
+    let receipts = session.engine.runtime.run(receipt::all(&home, job))?;
+    if let (Some(job), true) = (job, receipts.is_empty()) {
+        return Err(Error::usage("no run of this job is recorded here").with("job", job).with("home", &home));
+    }
+    let rows: Vec<Vec<String>> = receipts.iter().map(row).collect();
+    let head = ["job", "interval", "command", "status", "run", "model", "rows", "started", "seconds"];
+    session.ui.show(&receipts, || table(&head, &rows))
+}
+
+fn row(receipt: &Receipt) -> Vec<String> {
+    let status = match receipt.status {
+        Status::Done => "done".to_owned(),
+        Status::Noop => "noop".to_owned(),
+        Status::Failed => receipt.error.as_ref().map_or_else(|| "failed".to_owned(), |error| error.code.clone()),
+    };
+    vec![
+        receipt.job.clone(),
+        receipt.interval.clone(),
+        receipt.command.clone(),
+        status,
+        receipt.run_id.clone(),
+        receipt.model.as_ref().map_or_else(|| "-".to_owned(), |model| model.version.to_string()),
+        count(receipt.rows_out),
+        receipt.started_at.clone(),
+        format!("{:.1}", receipt.seconds.get("total").copied().unwrap_or_default()),
+    ]
+}
+
+fn show(session: &Session, run: &str, home: &Home) -> Result<()> {
+    let home = home.location()?;
+    let receipts = session.engine.runtime.run(receipt::all(&home, None))?;
+    let found = receipts.iter().filter(|receipt| receipt.run_id.starts_with(run));
+    let newest = found.max_by(|a, b| a.started_at.cmp(&b.started_at)).ok_or_else(|| {
+        Error::usage("no run has this id").with("run", run).hint("`lakemill runs list` shows the runs that there are")
+    })?;
+    session.ui.show(newest, || describe(newest))
+}
+
+/// A receipt as a person reads it.
+pub(super) fn describe(receipt: &Receipt) -> String {
+    let mut rows: Vec<(&str, String)> = vec![
+        ("run", format!("{} (attempt {})", receipt.run_id, receipt.attempt)),
+        ("job", format!("{} {} for {}", receipt.command, receipt.job, receipt.interval)),
+        ("status", row(receipt)[3].clone()),
+    ];
+    let inputs = receipt.inputs.iter().map(|(name, version)| format!("{name}@{version}"));
+    rows.push(("inputs", inputs.collect::<Vec<_>>().join(", ")));
+    let (rows_in, rows_out) = (count(receipt.rows_in), count(receipt.rows_out));
+    rows.push(("rows", format!("{rows_in} in, {rows_out} out, {} rejected", count(receipt.rows_rejected))));
+    if let Some(model) = &receipt.model {
+        rows.push(("model", format!("{} version {}", model.name, model.version)));
+    }
+    if let Some(output) = &receipt.output {
+        rows.push(("output", format!("{} version {}", output.table, output.version)));
+    }
+    if let Some(lookup) = &receipt.lookup {
+        let generation = lookup.generation.map(|generation| format!("generation {generation}, "));
+        let note = lookup.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
+        rows.push(("lookup", format!("{}{} keys{note}", generation.unwrap_or_default(), count(lookup.keys))));
+    }
+    if let Some(superseded) = &receipt.supersedes {
+        rows.push(("supersedes", superseded.clone()));
+    }
+    if let Some(error) = &receipt.error {
+        rows.push(("error", error.message.clone()));
+    }
+    let seconds = receipt.seconds.iter().map(|(step, seconds)| format!("{step} {seconds:.2}"));
+    rows.push(("seconds", seconds.collect::<Vec<_>>().join(", ")));
+    rows.push(("memory", super::ui::bytes(receipt.peak_rss_bytes)));
+    pairs(&rows)
+}

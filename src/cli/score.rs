@@ -1,0 +1,61 @@
+//! `lakemill score` and `lakemill run`: the predictions of an interval.
+
+use super::Session;
+use super::job::RunArgs;
+use super::runs::describe;
+use super::train::trained;
+use crate::engine::{self, RunOptions, ScoreOptions};
+use crate::error::Result;
+use clap::Args as ClapArgs;
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    #[command(flatten)]
+    run: RunArgs,
+    /// The model: an alias or a version
+    #[arg(long, default_value = "champion", value_name = "ALIAS|VERSION")]
+    model: String,
+    /// Compute again what is committed already, and compare
+    #[arg(long)]
+    force: bool,
+    /// An interval without input rows is a slice without rows, not an error
+    #[arg(long)]
+    allow_empty: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct FullArgs {
+    #[command(flatten)]
+    run: RunArgs,
+    /// Train a challenger although there is a champion; the gate decides which one scores
+    #[arg(long)]
+    retrain: bool,
+    /// An interval without input rows is a slice without rows, not an error
+    #[arg(long)]
+    allow_empty: bool,
+}
+
+pub(super) fn score(session: &Session, args: &Args) -> Result<()> {
+    let plan = args.run.planned(session, "score")?;
+    let options = ScoreOptions { model: args.model.clone(), force: args.force, allow_empty: args.allow_empty };
+    let engine = &session.engine;
+    let recorded = engine.runtime.run(async { Ok(engine::score(engine, &plan, &options).await) })?;
+    let receipt = args.run.deliver(recorded)?;
+    session.meter.clear();
+    session.ui.show(&receipt, || describe(&receipt))
+}
+
+pub(super) fn run(session: &Session, args: &FullArgs) -> Result<()> {
+    let plan = args.run.planned(session, "run")?;
+    let options = RunOptions { retrain: args.retrain, allow_empty: args.allow_empty };
+    let engine = &session.engine;
+    let outcome = engine.runtime.run(async { Ok(engine::run(engine, &plan, options).await) })?;
+    let receipt = args.run.deliver(outcome.recorded)?;
+    session.meter.clear();
+    session.ui.show(&receipt, || {
+        let training = outcome.training.as_ref().map(|training| format!("{}\n\n", trained(training)));
+        format!("{}{}", training.unwrap_or_default(), describe(&receipt))
+    })?;
+    // The interval is scored by the champion; that the challenger was refused is told by the exit code.
+    outcome.refused.map_or(Ok(()), Err)
+}

@@ -1,0 +1,228 @@
+//! The only place that prints: results to standard output, everything else to standard error.
+
+use crate::engine::progress::Progress;
+use crate::error::{Error, Result};
+use clap::ValueEnum;
+use comfy_table::presets::{NOTHING, UTF8_FULL_CONDENSED};
+use comfy_table::{CellAlignment, Table};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use std::io::{self, IsTerminal, Write};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Table,
+    /// One compact JSON object as the last line of standard output.
+    Json,
+}
+
+/// Where a command's result goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Ui {
+    output: Output,
+}
+
+impl Ui {
+    /// A printer of this form.
+    pub fn new(output: Output) -> Self {
+        Self { output }
+    }
+
+    /// Shows a result: as text for people, or as one line of JSON.
+    ///
+    /// # Errors
+    /// `failed` where standard output can't be written; a closed pipe is no error.
+    pub fn show(&self, result: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
+        let text = match self.output {
+            Output::Table => text(),
+            Output::Json => serde_json::to_string(result)
+                .map_err(|source| Error::failed("could not write the result as JSON").because(source))?,
+        };
+        print(text.trim_end_matches('\n').as_bytes())?;
+        print(b"\n")
+    }
+
+    /// Whether the caller wants JSON.
+    pub fn is_json(&self) -> bool {
+        self.output == Output::Json
+    }
+}
+
+/// Writes raw bytes to standard output.
+///
+/// # Errors
+/// `failed` where it can't be written; a reader that has gone away (`| head`) is success.
+pub fn print(bytes: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::failed("could not write to standard output").because(source))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Tells an error once: what and where, why, what to do.
+pub fn error(error: &Error) {
+    let mut text = format!("error: {error}\n");
+    for cause in error.causes() {
+        text.push_str(&format!("  because: {cause}\n"));
+    }
+    if let Some(hint) = error.hint_text() {
+        text.push_str(&format!("  hint: {hint}\n"));
+    }
+    // With standard error gone there is nobody left to tell.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// Where log lines go.
+pub fn log_writer() -> io::Stderr {
+    io::stderr()
+}
+
+/// Tells something that is no result and no error.
+pub fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// A table with a head, numbers to the right.
+pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let mut table = Table::new();
+    table.load_preset(UTF8_FULL_CONDENSED).set_header(head);
+    table.add_rows(rows);
+    for index in 0..head.len() {
+        let numeric = |row: &Vec<String>| {
+            let cell = row.get(index).map_or("", String::as_str);
+            cell.is_empty() || cell == "-" || cell.starts_with(|first: char| first.is_ascii_digit() || first == '-')
+        };
+        if !rows.is_empty()
+            && rows.iter().all(numeric)
+            && let Some(column) = table.column_mut(index)
+        {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.to_string()
+}
+
+/// Pairs of a name and a value, aligned.
+pub fn pairs(rows: &[(&str, String)]) -> String {
+    let mut table = Table::new();
+    table.load_preset(NOTHING);
+    for (name, value) in rows {
+        table.add_row([name, value.as_str()]);
+    }
+    let text = table.to_string();
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+/// A count with thousands set apart: `872,795`.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Bytes in the unit that a person would use: `12.3 MiB`.
+pub fn bytes(number: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = number as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{number} B") } else { format!("{value:.1} {}", units[unit]) }
+}
+
+/// A number as a person reads it: four digits that count.
+pub fn number(value: f64) -> String {
+    let size = value.abs();
+    if value == 0.0 || (0.1..100.0).contains(&size) {
+        format!("{value:.4}")
+    } else if size < 0.1 {
+        format!("{value:.6}")
+    } else {
+        format!("{value:.1}")
+    }
+}
+
+/// Progress on standard error: a spinner on a terminal, elsewhere one line every 30 seconds.
+pub struct Meter {
+    bar: Option<ProgressBar>,
+    plain: Mutex<(Instant, &'static str)>,
+}
+
+/// How often a run tells a log that it still lives.
+const PLAIN_EVERY: Duration = Duration::from_secs(30);
+
+impl Meter {
+    /// A meter for this process's standard error; a silent one where `quiet`.
+    pub fn new(quiet: bool) -> Self {
+        let bar = (!quiet && io::stderr().is_terminal()).then(|| {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {prefix} [{elapsed}]") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        // A quiet meter's next line is due never.
+        let since = if quiet { Instant::now() + Duration::from_secs(86_400 * 365) } else { Instant::now() };
+        Self { bar, plain: Mutex::new((since, "")) }
+    }
+
+    /// Takes the bar off the terminal.
+    pub fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Progress for Meter {
+    fn step(&self, name: &'static str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(name);
+            bar.set_prefix("");
+        }
+        if let Ok(mut plain) = self.plain.lock() {
+            plain.1 = name;
+        }
+    }
+
+    fn rows(&self, rows: u64) {
+        if let Some(bar) = &self.bar {
+            return bar.set_prefix(format!("{} rows", count(rows)));
+        }
+        let Ok(mut plain) = self.plain.lock() else { return };
+        if Instant::now().saturating_duration_since(plain.0) >= PLAIN_EVERY {
+            plain.0 = Instant::now();
+            let _ = writeln!(io::stderr(), "{}: {} rows", plain.1, count(rows));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_and_bytes_read_well() {
+        assert_eq!(count(872_795), "872,795");
+        assert_eq!(count(12), "12");
+        assert_eq!(bytes(512), "512 B");
+        assert_eq!(bytes(20 << 20), "20.0 MiB");
+    }
+}

@@ -1,0 +1,176 @@
+//! Transactions, one day at a time, and the frauds among them.
+
+use super::calendar::{Calendar, Habit};
+use super::columns::{customers_batch, terminals_batch, transactions_batch};
+use super::population::{Customer, Population};
+use super::spec::Spec;
+use super::stream::{Purpose, Stream};
+use crate::error::{Error, Result};
+use arrow::record_batch::RecordBatch;
+use chrono::NaiveDate;
+use rayon::prelude::*;
+
+/// Above this many cents every transaction is a fraud: the first scenario, simple enough to check features by.
+const SUSPICIOUS_CENTS: i64 = 22_000;
+/// For how many days all transactions of a compromised terminal are frauds: the second scenario.
+const TERMINAL_DAYS: i64 = 28;
+/// For how many days a compromised customer's card is misused: the third scenario.
+const CUSTOMER_DAYS: i64 = 14;
+/// By how much a misused card's amounts are multiplied; it happens to a third of its transactions.
+const MISUSED_FACTOR: i64 = 5;
+/// Customers whose transactions are made in one piece of work.
+const PIECE: usize = 1024;
+/// Ids of a day start at its number (days since 1970) times this.
+const IDS_A_DAY: i64 = 1_000_000_000;
+
+/// A transaction before it becomes columns.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Transaction {
+    /// Second of the day.
+    pub(super) second: u32,
+    pub(super) customer: u32,
+    pub(super) terminal: u32,
+    pub(super) cents: i64,
+    pub(super) fraud: bool,
+}
+
+/// Makes the tables of one [`Spec`]. Customers and terminals are made at once and kept (about 100 bytes each);
+/// transactions are made a day at a time, so memory does not grow with the number of days.
+pub struct Generator {
+    spec: Spec,
+    population: Population,
+    compromised_terminals_daily: u32,
+    compromised_customers_daily: u32,
+}
+
+impl Generator {
+    /// Draws customers and terminals.
+    ///
+    /// # Errors
+    /// A usage error for a spec that cannot be made.
+    pub fn new(spec: Spec) -> Result<Self> {
+        spec.check()?;
+        let population = Population::of(&spec);
+        Ok(Self {
+            population,
+            // The handbook draws 2 of 10,000 terminals and 3 of 5,000 customers a day; in this proportion the share
+            // of frauds stays the same whatever the size.
+            compromised_terminals_daily: ((f64::from(spec.terminals) * 2.0 / 10_000.0).round() as u32).max(1),
+            compromised_customers_daily: ((f64::from(spec.customers) * 3.0 / 5_000.0).round() as u32).max(1),
+            spec,
+        })
+    }
+
+    /// What is made.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// The transactions of `date` in the order of their times, by [`transactions_schema`](super::transactions_schema);
+    /// any date can be asked for. `transaction_id` is unique among all days and ascends.
+    ///
+    /// # Errors
+    /// None in practice: the columns are of equal length and of the schema's types.
+    pub fn day(&self, date: NaiveDate) -> Result<RecordBatch> {
+        let day = Calendar::of(date);
+        let leaked = self.drawn(day.number, CUSTOMER_DAYS, Purpose::CompromisedCustomers);
+        let seized = self.drawn(day.number, TERMINAL_DAYS, Purpose::CompromisedTerminals);
+        let pieces: Vec<Vec<Transaction>> = self
+            .population
+            .customers
+            .par_chunks(PIECE)
+            .enumerate()
+            .map(|(piece, customers)| {
+                let mut made = Vec::with_capacity(customers.len() * 3);
+                for (customer, id) in customers.iter().zip((piece * PIECE) as u32..) {
+                    self.shop(&day, id, customer, &leaked, &seized, &mut made);
+                }
+                made
+            })
+            .collect();
+        let mut transactions = pieces.concat();
+        // Stable, so that what happens in the same second stays in the order of the customers.
+        transactions.par_sort_by_key(|transaction| transaction.second);
+        transactions_batch(&transactions, day.number, day.number * IDS_A_DAY)
+            .map_err(|source| Error::failed("could not make a day's columns").because(source).with("day", date))
+    }
+
+    /// The days of the spec in order, each made when it is asked for.
+    pub fn days(&self) -> impl Iterator<Item = Result<(NaiveDate, RecordBatch)>> + '_ {
+        self.spec.dates().map(|date| self.day(date).map(|batch| (date, batch)))
+    }
+
+    /// Customers by [`customers_schema`](super::customers_schema), in the order of their ids.
+    ///
+    /// # Errors
+    /// None in practice: the columns are of equal length and of the schema's types.
+    pub fn customers(&self) -> Result<RecordBatch> {
+        customers_batch(&self.population.customers)
+            .map_err(|source| Error::failed("could not make the customers' columns").because(source))
+    }
+
+    /// Terminals by [`terminals_schema`](super::terminals_schema), in the order of their ids.
+    ///
+    /// # Errors
+    /// None in practice: the columns are of equal length and of the schema's types.
+    pub fn terminals(&self) -> Result<RecordBatch> {
+        terminals_batch(&self.population.terminals)
+            .map_err(|source| Error::failed("could not make the terminals' columns").because(source))
+    }
+
+    /// What was drawn on `day` or up to `length - 1` days before, sorted. It does not begin with the spec's first
+    /// day, so the share of frauds is the same from the first day on.
+    fn drawn(&self, day: i64, length: i64, purpose: Purpose) -> Vec<u32> {
+        let (daily, among) = match purpose {
+            Purpose::CompromisedCustomers => (self.compromised_customers_daily, self.spec.customers),
+            _ => (self.compromised_terminals_daily, self.spec.terminals),
+        };
+        let mut drawn: Vec<u32> = (day - length + 1..=day)
+            .flat_map(|day| {
+                let mut stream = Stream::open(self.spec.seed, purpose, day, 0);
+                (0..daily).map(move |_| stream.below(among))
+            })
+            .collect();
+        drawn.sort_unstable();
+        drawn
+    }
+
+    /// What one customer buys on a day.
+    fn shop(
+        &self,
+        day: &Calendar,
+        id: u32,
+        customer: &Customer,
+        leaked: &[u32],
+        seized: &[u32],
+        made: &mut Vec<Transaction>,
+    ) {
+        let mut stream = Stream::open(self.spec.seed, Purpose::Transactions, day.number, id.into());
+        let has_leaked = leaked.binary_search(&id).is_ok();
+        let already = made.len();
+        for _ in 0..stream.poisson(customer.daily_rate * day.pace) {
+            let is_unusual = stream.below(100) < customer.segment().unusual_percent;
+            let second = day.second(if is_unusual { Habit::Daytime } else { customer.habit() }, &mut stream);
+            // Somebody who lives far from all terminals buys nothing.
+            let Some(terminal) = self.population.streets.pick(customer.place, &mut stream) else { continue };
+            let mean = customer.mean_amount * self.population.terminals[terminal as usize].category().price;
+            let mut cents = amount_cents(mean, &mut stream);
+            let mut fraud = cents > SUSPICIOUS_CENTS || seized.binary_search(&terminal).is_ok();
+            if stream.below(3) == 0 && has_leaked {
+                cents *= MISUSED_FACTOR;
+                fraud = true;
+            }
+            made.push(Transaction { second, customer: id, terminal, cents, fraud });
+        }
+        made[already..].sort_by_key(|transaction| transaction.second);
+    }
+}
+
+/// An amount about `mean` with a deviation of two fifths of it; what would be negative is drawn anew, evenly.
+fn amount_cents(mean: f64, stream: &mut Stream) -> i64 {
+    let mut amount = mean + 0.4 * mean * stream.bell();
+    if amount < 0.0 {
+        amount = stream.between(0.0, 2.0 * mean);
+    }
+    ((amount * 100.0).round() as i64).max(1)
+}

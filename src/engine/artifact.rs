@@ -1,0 +1,116 @@
+//! From a fitted model to the artifact that describes it.
+
+use super::fit::Fitted;
+use crate::error::Result;
+use crate::job::{self, JobSpec, VarValue};
+use crate::metrics::MetricValue;
+use crate::models::baseline;
+use crate::plan::{BINARY_FORMAT, Plan, Windows};
+use crate::registry::Artifact;
+use crate::registry::artifact::{Baseline, CrossValidation, FeatureSql, Input, Measured, RowCounts, TrainingWindows};
+use crate::task::Task;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// Everything that makes the model, apart from its predictor.
+///
+/// # Errors
+/// None in practice; the job's values have JSON forms.
+pub fn describe(plan: &Plan, windows: &Windows, fitted: &Fitted, fingerprint: String) -> Result<Artifact> {
+    let spec = &plan.job.spec;
+    let inputs = plan.tables.iter().map(|table| {
+        let input = Input { version: table.version.clone(), location: table.location.clone() };
+        (table.name.clone(), input)
+    });
+    Ok(Artifact {
+        model: spec.name.clone(),
+        task: spec.model.task,
+        classes: fitted.classes.clone(),
+        algorithm: spec.model.algorithm.clone(),
+        params: spec.model.params.clone(),
+        seed: spec.model.seed,
+        class_weight: class_weight(spec),
+        threshold: (spec.model.task == Task::Binary).then_some(spec.evaluate.threshold),
+        features: features(plan),
+        encoder: fitted.encoder.clone(),
+        windows: TrainingWindows {
+            interval: plan.interval.to_string(),
+            train: windows.train.to_string(),
+            test: windows.test.to_string(),
+        },
+        rows: rows(fitted),
+        inputs: inputs.collect(),
+        metrics: measured(&fitted.metrics),
+        baseline: Baseline {
+            algorithm: baseline(spec.model.task).name().to_owned(),
+            metrics: measured(&fitted.baseline),
+        },
+        cross_validation: spec
+            .model
+            .folds
+            .map(|folds| CrossValidation { folds: u64::from(folds), metrics: measured(&fitted.cross_validation) }),
+        fingerprint,
+        binary_format: BINARY_FORMAT,
+    })
+}
+
+fn features(plan: &Plan) -> FeatureSql {
+    let spec = &plan.job.spec.features;
+    FeatureSql {
+        sql: plan.sql.text().to_owned(),
+        normalised: plan.sql.normalized(),
+        engine: match spec.engine {
+            job::Engine::Datafusion => "datafusion".to_owned(),
+            job::Engine::Polars => "polars".to_owned(),
+        },
+        vars: plan.job.spec.vars.iter().map(|(name, var)| (name.clone(), value(var))).collect::<Map<_, _>>(),
+        key: spec.key.clone(),
+        time: spec.time.clone(),
+        label: spec.label.clone().unwrap_or_default(),
+        label_delay: spec.label_delay.to_string(),
+        weight: spec.weight.clone(),
+    }
+}
+
+fn rows(fitted: &Fitted) -> RowCounts {
+    let (train, test) = (&fitted.train_counts, &fitted.test_counts);
+    RowCounts {
+        train: fitted.train_rows,
+        test: fitted.test_rows,
+        unlabelled: train.unlabelled + test.unlabelled,
+        rejected: train.rejected.rows + test.rejected.rows,
+        train_classes: fitted.train_classes.clone(),
+    }
+}
+
+fn class_weight(spec: &JobSpec) -> Option<String> {
+    spec.model.class_weight.as_ref().map(|written| match written {
+        job::ClassWeight::Rule(_) => "balanced".to_owned(),
+        job::ClassWeight::Each(weights) => {
+            let each: Vec<String> = weights.iter().map(|(class, weight)| format!("{class} = {weight}")).collect();
+            each.join(", ")
+        }
+    })
+}
+
+fn measured(values: &[MetricValue]) -> BTreeMap<String, Measured> {
+    let pairs = values.iter().map(|value| {
+        let none = Measured { value: f64::NAN, low: f64::NAN, high: f64::NAN };
+        let measured = value.estimate.as_ref().map_or(none, |estimate| Measured {
+            value: estimate.value,
+            low: estimate.low,
+            high: estimate.high,
+        });
+        (value.metric.clone(), measured)
+    });
+    pairs.collect()
+}
+
+fn value(var: &VarValue) -> Value {
+    match var {
+        VarValue::Boolean(value) => Value::from(*value),
+        VarValue::Integer(value) => Value::from(*value),
+        VarValue::Float(value) => Value::from(*value),
+        VarValue::String(value) => Value::from(value.as_str()),
+    }
+}

@@ -1,0 +1,186 @@
+//! Rows with known labels, encoded: what a model is fitted on and measured on.
+
+use crate::error::{Error, Result, ResultExt};
+use crate::features::{ColumnCounts, Encoded, Encoder, EventTimes, FeatureBlock, Labels, Rejections, sample_weights};
+use crate::metrics::Predictions;
+use crate::models::Predictor;
+use crate::task::Task;
+use arrow::array::RecordBatch;
+use rayon::prelude::*;
+
+/// How many rows are predicted at once; a block of this size stays in the cache.
+const BLOCK_ROWS: usize = 4096;
+
+/// Batches of a features query, and what their columns are for.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    /// All batches, in order.
+    pub batches: &'a [RecordBatch],
+    /// The label column.
+    pub label: &'a str,
+    /// The event time column.
+    pub time: &'a str,
+    /// The sample weight column, if there is one.
+    pub weight: Option<&'a str>,
+}
+
+/// Encoded rows with a label each.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    /// The features, `rows x features`.
+    pub block: FeatureBlock,
+    /// 0/1, the class's index, or the value; one a row.
+    pub labels: Vec<f64>,
+    /// The event's day, days since 1970-01-01 in UTC; one a row.
+    pub days: Vec<i32>,
+    /// The sample weights, where there is a column of them; one a row.
+    pub samples: Option<Vec<f64>>,
+    /// The row's number among all rows of the source; one a row.
+    pub rows: Vec<usize>,
+    /// What was left out and what was filled in.
+    pub counts: DataCounts,
+}
+
+/// What became of rows that were not plain.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct DataCounts {
+    /// Rows whose label is not known yet.
+    pub unlabelled: u64,
+    /// Rows left out, by column and reason.
+    pub rejected: Rejections,
+    /// Values that are no level of their category, by column.
+    pub unseen: ColumnCounts,
+    /// Missing numbers that were filled in, by column.
+    pub imputed: ColumnCounts,
+}
+
+impl Dataset {
+    /// The rows of `labels`, encoded.
+    ///
+    /// # Errors
+    /// `check` for weights or times that can't be used; what the encoder refuses.
+    pub fn encode(source: Source<'_>, encoder: &Encoder, labels: &Labels) -> Result<Self> {
+        let mut counts =
+            DataCounts { unlabelled: labels.unlabelled, rejected: labels.rejected.clone(), ..Default::default() };
+        let chosen = chosen_by_batch(source.batches, &labels.known);
+        let encoded: Vec<Encoded> =
+            chosen.par_iter().map(|(batch, local)| encoder.apply(&take_rows(batch, local)?)).collect::<Result<_>>()?;
+        let mut kept_labels = Vec::with_capacity(labels.known.len());
+        let mut rows = Vec::with_capacity(labels.known.len());
+        let mut start = 0;
+        for (encoded, (_, local)) in encoded.iter().zip(&chosen) {
+            let mut keep = |position: usize| {
+                kept_labels.push(labels.values[position]);
+                rows.push(labels.known[position]);
+            };
+            match &encoded.kept {
+                Some(kept) => kept.iter().for_each(|row| keep(start + row)),
+                None => (start..start + local.len()).for_each(&mut keep),
+            }
+            start += local.len();
+            counts.rejected.merge(&encoded.rejected);
+            counts.unseen.merge(&encoded.unseen);
+            counts.imputed.merge(&encoded.imputed);
+        }
+        let block = stacked(&encoded, encoder.features(), rows.len());
+        let days = EventTimes::read(source.batches, source.time)?.days(&rows).at("column", source.time)?;
+        let samples = source.weight.map(|name| sample_weights(source.batches, name, &rows)).transpose()?;
+        Ok(Self { block, labels: kept_labels, days, samples, rows, counts })
+    }
+
+    /// The labels as the features module keeps them, for class weights.
+    pub fn as_labels(&self, task: Task, classes: &[String]) -> Labels {
+        Labels {
+            task,
+            values: self.labels.clone(),
+            known: self.rows.clone(),
+            classes: classes.to_vec(),
+            unlabelled: 0,
+            rejected: Rejections::default(),
+        }
+    }
+
+    /// Only these rows, in this order; without the counts, which are those of all rows.
+    pub fn only(&self, rows: &[usize]) -> Self {
+        Self {
+            block: self.block.take(rows),
+            labels: rows.iter().map(|row| self.labels[*row]).collect(),
+            days: rows.iter().map(|row| self.days[*row]).collect(),
+            samples: self.samples.as_ref().map(|samples| rows.iter().map(|row| samples[*row]).collect()),
+            rows: rows.iter().map(|row| self.rows[*row]).collect(),
+            counts: DataCounts::default(),
+        }
+    }
+
+    /// What `predictor` gives for all rows, row-major; the same at any number of threads.
+    pub fn predict(&self, predictor: &Predictor) -> Vec<f64> {
+        let rows: Vec<usize> = (0..self.block.rows()).collect();
+        let blocks: Vec<Vec<f64>> =
+            rows.par_chunks(BLOCK_ROWS).map(|rows| predictor.predict(&self.block.take(rows))).collect();
+        blocks.concat()
+    }
+
+    /// Labels and outputs as the metrics take them.
+    pub fn predictions<'a>(&'a self, task: Task, classes: usize, outputs: &'a [f64]) -> Predictions<'a> {
+        Predictions {
+            task,
+            classes,
+            labels: &self.labels,
+            outputs,
+            weights: self.samples.as_deref(),
+            days: Some(&self.days),
+        }
+    }
+}
+
+/// The batches that have chosen rows, each with the numbers of those rows within it.
+fn chosen_by_batch<'a>(batches: &'a [RecordBatch], rows: &[usize]) -> Vec<(&'a RecordBatch, Vec<usize>)> {
+    let mut chosen = Vec::new();
+    let (mut start, mut next) = (0, 0);
+    for batch in batches {
+        let end = start + batch.num_rows();
+        let from = next;
+        while next < rows.len() && rows[next] < end {
+            next += 1;
+        }
+        if next > from {
+            chosen.push((batch, rows[from..next].iter().map(|row| row - start).collect()));
+        }
+        start = end;
+    }
+    chosen
+}
+
+fn take_rows(batch: &RecordBatch, rows: &[usize]) -> Result<RecordBatch> {
+    if rows.len() == batch.num_rows() {
+        return Ok(batch.clone());
+    }
+    let indices = arrow::array::UInt64Array::from_iter_values(rows.iter().map(|row| *row as u64));
+    arrow::compute::take_record_batch(batch, &indices)
+        .map_err(|source| Error::failed("could not take the training rows out of a batch").because(source))
+}
+
+fn stacked(encoded: &[Encoded], features: usize, rows: usize) -> FeatureBlock {
+    let mut block = FeatureBlock::zeros(rows, features);
+    for feature in 0..features {
+        let mut to = block.column_mut(feature);
+        for part in encoded {
+            let (now, later) = to.split_at_mut(part.block.rows());
+            now.copy_from_slice(part.block.column(feature));
+            to = later;
+        }
+    }
+    block
+}
+
+/// The first rows of the batches with only `columns`, as one batch.
+///
+/// # Errors
+/// `failed` where Arrow can't cut the batch.
+pub fn first_rows(batches: &[RecordBatch], columns: &[&str], rows: usize) -> Result<Option<RecordBatch>> {
+    let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(None) };
+    let schema = batch.schema();
+    let indices: Vec<usize> = columns.iter().filter_map(|name| schema.index_of(name).ok()).collect();
+    let projected = batch.project(&indices).map_err(|source| Error::failed("could not cut a batch").because(source))?;
+    Ok(Some(projected.slice(0, rows.min(projected.num_rows()))))
+}

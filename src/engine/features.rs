@@ -1,0 +1,130 @@
+//! The features of a span of time: a plan's SQL, run by the engine that the job names.
+
+use super::Engine;
+use crate::error::{Error, Result};
+use crate::interval::Interval;
+use crate::job;
+use crate::plan::Plan;
+use crate::query::{FeatureSql, PlannedQuery, ScanEstimate, Session, SessionOptions, from_datafusion, polars};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::sync::mpsc;
+
+/// Batches in order, each a few thousand rows.
+pub type BatchStream = BoxStream<'static, Result<RecordBatch>>;
+
+/// How many batches may wait between the scan and what comes after it.
+const WAITING: usize = 4;
+
+/// How many rows of a table in memory make a batch.
+const BATCH_ROWS: usize = 8192;
+
+/// A features query that is planned but not run.
+pub struct FeatureQuery {
+    session: Session,
+    planned: PlannedQuery,
+    engine: job::Engine,
+    sql: FeatureSql,
+    span: Interval,
+}
+
+impl FeatureQuery {
+    /// Plans `sql` over the pinned tables of `plan` for the rows of `span`.
+    ///
+    /// # Errors
+    /// A usage error with line and column where the SQL does not fit the tables.
+    pub async fn new(engine: &Engine, plan: &Plan, sql: &FeatureSql, span: Interval) -> Result<Self> {
+        let memory = usize::try_from(engine.memory_bytes).unwrap_or(usize::MAX);
+        let mut session = Session::new(SessionOptions::features(memory))?;
+        for table in &plan.tables {
+            session.register(table).await?;
+        }
+        let planned = session.plan(sql, &plan.parameters(&span)).await?;
+        Ok(Self { session, planned, engine: plan.job.spec.features.engine, sql: sql.clone(), span })
+    }
+
+    /// The columns that the SQL gives.
+    pub fn schema(&self) -> SchemaRef {
+        self.planned.schema()
+    }
+
+    /// The planned query, to be shown.
+    pub fn planned(&self) -> &PlannedQuery {
+        &self.planned
+    }
+
+    /// What will be read from each table.
+    pub fn estimate(&self) -> Vec<ScanEstimate> {
+        self.planned.estimate()
+    }
+
+    /// Bytes of the files that the scan selected.
+    pub fn bytes(&self) -> u64 {
+        self.estimate().iter().map(|scan| scan.bytes).sum()
+    }
+
+    /// The rows, in an order that depends on the tables and the SQL alone. The scan runs ahead by a
+    /// few batches.
+    ///
+    /// # Errors
+    /// Where the first files can't be opened; the stream's own errors come in the stream.
+    pub async fn stream(&self, plan: &Plan) -> Result<BatchStream> {
+        match self.engine {
+            job::Engine::Datafusion => {
+                let batches = self.planned.stream()?.map_err(from_datafusion);
+                Ok(running_ahead(batches.boxed()))
+            }
+            job::Engine::Polars => {
+                let key = &plan.job.spec.features.key;
+                let whole = polars::run(&self.session, &self.sql, &plan.parameters(&self.span), key).await?;
+                Ok(cut(whole))
+            }
+        }
+    }
+
+    /// All rows.
+    ///
+    /// # Errors
+    /// What the stream fails with.
+    pub async fn collect(&self, plan: &Plan, mut passed: impl FnMut(usize)) -> Result<Vec<RecordBatch>> {
+        let mut stream = self.stream(plan).await?;
+        let mut batches = Vec::new();
+        while let Some(batch) = stream.try_next().await? {
+            passed(batch.num_rows());
+            batches.push(batch);
+        }
+        Ok(batches)
+    }
+}
+
+/// Polls a stream on a task of its own; the queue between is bounded.
+fn running_ahead(mut batches: BatchStream) -> BatchStream {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    let scan = tokio::spawn(async move {
+        while let Some(batch) = batches.next().await {
+            // Nobody wants the rest: the run has failed elsewhere.
+            if sender.send(batch).await.is_err() {
+                return;
+            }
+        }
+    });
+    let rows =
+        stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|batch| (batch, receiver)) });
+    // A scan that panicked must not look like one that ended.
+    let end = stream::once(async move {
+        match scan.await {
+            Ok(()) => None,
+            Err(source) => Some(Err(Error::failed("the scan panicked; this is a bug").because(source))),
+        }
+    });
+    rows.chain(end.filter_map(|end| async move { end })).boxed()
+}
+
+fn cut(whole: RecordBatch) -> BatchStream {
+    let starts = (0..whole.num_rows()).step_by(BATCH_ROWS);
+    let batches: Vec<_> =
+        starts.map(|start| Ok(whole.slice(start, BATCH_ROWS.min(whole.num_rows() - start)))).collect();
+    stream::iter(batches).boxed()
+}

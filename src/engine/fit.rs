@@ -1,0 +1,174 @@
+//! Fitting and measuring: pure computation over batches in memory, run on the compute pool.
+
+use super::dataset::{DataCounts, Dataset, Source};
+use crate::error::{Error, Result, ResultExt};
+use crate::features::{ClassWeight, Encoder, EncoderOptions, Labels, Signature, folds, row_weights};
+use crate::metrics::{MetricOptions, MetricValue, evaluate};
+use crate::models::{Algorithm, Params, Predictor, TrainingSet, baseline};
+use crate::task::Task;
+use rayon::prelude::*;
+
+/// How a model is to be fitted.
+pub struct Recipe {
+    /// Binary, multiclass or regression.
+    pub task: Task,
+    /// What learns.
+    pub algorithm: &'static dyn Algorithm,
+    /// Its hyperparameters.
+    pub params: Params,
+    /// Weights by class.
+    pub class_weight: Option<ClassWeight>,
+    /// For everything random.
+    pub seed: u64,
+    /// Which columns are features.
+    pub signature: Signature,
+    /// How they are encoded.
+    pub encoder: EncoderOptions,
+    /// How many folds of cross-validation, if any.
+    pub folds: Option<usize>,
+    /// How models are measured.
+    pub options: MetricOptions,
+    /// Which metrics; the task's usual ones if absent.
+    pub metrics: Option<Vec<String>>,
+}
+
+/// A fitted model and how good it is.
+pub struct Fitted {
+    /// Fitted on the training rows alone.
+    pub encoder: Encoder,
+    /// The model.
+    pub predictor: Predictor,
+    /// The classes' names, in the order of the outputs.
+    pub classes: Vec<String>,
+    /// Rows it was fitted on.
+    pub train_rows: u64,
+    /// Rows it was measured on.
+    pub test_rows: u64,
+    /// How many of them are of each class; empty for regression.
+    pub train_classes: Vec<u64>,
+    /// What became of training rows that were not plain.
+    pub train_counts: DataCounts,
+    /// What became of test rows that were not plain.
+    pub test_counts: DataCounts,
+    /// On the test rows.
+    pub metrics: Vec<MetricValue>,
+    /// The baseline's, on the same rows.
+    pub baseline: Vec<MetricValue>,
+    /// Over all folds' held-out training rows together, if cross-validated.
+    pub cross_validation: Vec<MetricValue>,
+    /// The model's outputs for the test rows, row-major.
+    pub outputs: Vec<f64>,
+    /// The test rows.
+    pub test: Dataset,
+}
+
+/// Fits the model and its baseline on the `train` rows and measures both on the `test` rows.
+///
+/// # Errors
+/// `check` for labels or weights that can't be learned from; what the algorithm refuses.
+pub fn fit(recipe: &Recipe, source: Source<'_>, train: &[usize], test: &[usize]) -> Result<Fitted> {
+    if train.is_empty() {
+        return Err(
+            Error::check("the training window has no rows").hint("look at the windows that `lakemill plan` shows")
+        );
+    }
+    let labels = Labels::fit(source.batches, source.label, recipe.task, Some(train))?;
+    let encoder = Encoder::fit(&recipe.signature, source.batches, Some(&labels.known), &recipe.encoder)?;
+    let train = Dataset::encode(source, &encoder, &labels)?;
+    let predictor = recipe.fit(recipe.algorithm, &recipe.params, &train, &labels.classes)?;
+    let naive = recipe.fit(baseline(recipe.task), &Params::new(), &train, &labels.classes)?;
+    let test_labels = Labels::encode(source.batches, source.label, recipe.task, &labels.classes, Some(test))?;
+    let test = Dataset::encode(source, &encoder, &test_labels)?;
+    if test.labels.is_empty() {
+        return Err(Error::check("the test window has no row with a known label")
+            .hint("move `label_delay`, `model.split` or the interval to where labels are known"));
+    }
+    let outputs = test.predict(&predictor);
+    let metrics = recipe.measure(&test, labels.classes.len(), &outputs)?;
+    let baseline_outputs = test.predict(&naive);
+    let baseline = recipe.measure(&test, labels.classes.len(), &baseline_outputs)?;
+    let cross_validation = recipe.cross_validate(source, &train, &labels)?;
+    let train_labels = train.as_labels(recipe.task, &labels.classes);
+    Ok(Fitted {
+        encoder,
+        predictor,
+        train_rows: train.labels.len() as u64,
+        test_rows: test.labels.len() as u64,
+        train_classes: train_labels.class_counts(),
+        train_counts: train.counts,
+        test_counts: test.counts.clone(),
+        metrics,
+        baseline,
+        cross_validation,
+        classes: labels.classes,
+        outputs,
+        test,
+    })
+}
+
+impl Recipe {
+    fn fit(&self, algorithm: &dyn Algorithm, params: &Params, data: &Dataset, classes: &[String]) -> Result<Predictor> {
+        let labels = data.as_labels(self.task, classes);
+        let weights = row_weights(&labels, self.class_weight.as_ref(), data.samples.as_deref())?;
+        let training = TrainingSet {
+            features: &data.block,
+            labels: &data.labels,
+            weights: &weights,
+            task: self.task,
+            classes: classes.len(),
+        };
+        algorithm.fit(&training, params, self.seed).at("algorithm", algorithm.name())
+    }
+
+    fn measure(&self, data: &Dataset, classes: usize, outputs: &[f64]) -> Result<Vec<MetricValue>> {
+        evaluate(&data.predictions(self.task, classes, outputs), &self.options, self.metrics.as_deref())
+    }
+
+    /// Every training row predicted by a model that has not seen it, encoder included.
+    fn cross_validate(&self, source: Source<'_>, train: &Dataset, labels: &Labels) -> Result<Vec<MetricValue>> {
+        let Some(k) = self.folds else { return Ok(Vec::new()) };
+        let fold_of = folds(&train.labels, labels.classes.len(), k, self.seed)?;
+        let parts: Vec<(Dataset, Vec<f64>)> = (0..k)
+            .into_par_iter()
+            .map(|fold| self.hold_out(source, train, labels, &fold_of, fold))
+            .collect::<Result<_>>()?;
+        let labels_of: Vec<f64> = parts.iter().flat_map(|(data, _)| data.labels.iter().copied()).collect();
+        let days: Vec<i32> = parts.iter().flat_map(|(data, _)| data.days.iter().copied()).collect();
+        let samples: Option<Vec<f64>> =
+            parts.iter().map(|(data, _)| data.samples.clone()).collect::<Option<Vec<_>>>().map(|parts| parts.concat());
+        let outputs: Vec<f64> = parts.iter().flat_map(|(_, outputs)| outputs.iter().copied()).collect();
+        let predictions = crate::metrics::Predictions {
+            task: self.task,
+            classes: labels.classes.len(),
+            labels: &labels_of,
+            outputs: &outputs,
+            weights: samples.as_deref(),
+            days: Some(&days),
+        };
+        evaluate(&predictions, &self.options, self.metrics.as_deref())
+    }
+
+    fn hold_out(
+        &self,
+        source: Source<'_>,
+        train: &Dataset,
+        labels: &Labels,
+        fold_of: &[usize],
+        fold: usize,
+    ) -> Result<(Dataset, Vec<f64>)> {
+        let rows_where = |inside: bool| -> Vec<usize> {
+            let pairs = train.rows.iter().zip(fold_of);
+            pairs.filter(|(_, of)| (**of == fold) == inside).map(|(row, _)| *row).collect()
+        };
+        let encoded = |rows: &[usize], encoder: &Encoder| -> Result<Dataset> {
+            let chosen = Labels::encode(source.batches, source.label, self.task, &labels.classes, Some(rows))?;
+            Dataset::encode(source, encoder, &chosen)
+        };
+        let (fitted_on, held_out) = (rows_where(false), rows_where(true));
+        let encoder = Encoder::fit(&self.signature, source.batches, Some(&fitted_on), &self.encoder)?;
+        let predictor = self.fit(self.algorithm, &self.params, &encoded(&fitted_on, &encoder)?, &labels.classes)?;
+        let held_out = encoded(&held_out, &encoder)?;
+        let outputs = held_out.predict(&predictor);
+        Ok((held_out, outputs))
+    }
+}

@@ -1,0 +1,59 @@
+//! The only place where the parts meet: one file for each thing that a run can do.
+//!
+//! A run is a plan (what is read, by which model, into what) carried out in a fixed order of steps,
+//! each of which is complete and verified before the pointer to it moves. Whatever the instant at
+//! which a process dies, the same command run again ends in the same state.
+
+mod artifact;
+pub mod content;
+mod dataset;
+mod evaluate;
+mod features;
+mod fit;
+mod gate;
+mod pipeline;
+pub mod predictions;
+mod preview;
+pub mod progress;
+mod publish;
+pub mod receipt;
+mod record;
+mod rows;
+mod run;
+pub mod run_id;
+mod score;
+mod scored;
+mod train;
+
+pub use evaluate::{Evaluation, ModelScores, evaluate};
+pub use gate::GateOutcome;
+pub use preview::{PlannedTable, Preview, preview};
+pub use record::{Recorded, Run};
+pub use run::{RunOptions, RunOutcome, run};
+pub use score::{ScoreOptions, score};
+pub use train::{CHALLENGER, CHAMPION, TrainOptions, Trained, train};
+
+use crate::runtime::Runtime;
+use chrono::Utc;
+use progress::Progress;
+use std::sync::Arc;
+
+/// What every run needs: the pools, somebody who watches, a limit on memory, who asks.
+#[derive(Clone)]
+pub struct Engine {
+    /// The pools.
+    pub runtime: Runtime,
+    /// Somebody who watches.
+    pub progress: Arc<dyn Progress>,
+    /// What queries may hold in memory before they spill.
+    pub memory_bytes: u64,
+    /// The user, for the history of an alias.
+    pub by: String,
+}
+
+impl Engine {
+    /// The clock, for histories and receipts only; nothing computed depends on it.
+    pub fn now(&self) -> String {
+        crate::interval::instant(Utc::now())
+    }
+}

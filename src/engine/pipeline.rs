@@ -1,0 +1,163 @@
+//! The scoring pipeline: an asynchronous scan, a bounded number of batches in work on the compute
+//! pool, order restored, one sink. Its memory does not depend on how many rows pass.
+
+use super::Engine;
+use super::content::ContentHash;
+use super::features::BatchStream;
+use super::predictions::SliceWriter;
+use super::progress::Steps;
+use super::rows::PredictionRows;
+use crate::error::{Error, Result};
+use crate::features::{ColumnCounts, Encoder, EventTimes, Rejections};
+use crate::interval::{Interval, instant};
+use crate::models::Predictor;
+use arrow::array::{Array, RecordBatch};
+use chrono::DateTime;
+use futures::StreamExt;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// Everything that turns a batch of features into a batch of predictions; pure.
+pub struct Scorer {
+    /// Fitted with the model.
+    pub encoder: Encoder,
+    /// The model.
+    pub predictor: Predictor,
+    /// The shape of the predictions.
+    pub rows: PredictionRows,
+    /// What every row must hold.
+    pub promise: Promise,
+}
+
+/// What the features SQL promises of every row; broken promises fail the run.
+#[derive(Debug, Clone)]
+pub struct Promise {
+    /// The entity key: never null.
+    pub key: Vec<String>,
+    /// The event time: never null, inside the interval.
+    pub time: String,
+    /// The interval that is scored.
+    pub interval: Interval,
+}
+
+/// What passed through.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Passed {
+    /// Rows that the SQL gave.
+    #[serde(skip)]
+    pub rows_in: u64,
+    /// Rows written.
+    #[serde(skip)]
+    pub rows_out: u64,
+    /// Rows left out, by column and reason.
+    pub rejected: Rejections,
+    /// Values that are no level of their category, by column.
+    pub unseen: ColumnCounts,
+    /// Missing numbers that were filled in, by column.
+    pub imputed: ColumnCounts,
+}
+
+/// One batch on its way to the sink.
+struct Scored {
+    predictions: RecordBatch,
+    passed: Passed,
+}
+
+impl Scorer {
+    fn score(&self, input: &RecordBatch) -> Result<Scored> {
+        self.promise.check(input)?;
+        let encoded = self.encoder.apply(input)?;
+        let outputs = self.predictor.predict(&encoded.block);
+        let predictions = self.rows.batch(input, encoded.kept.as_deref(), &outputs)?;
+        let passed = Passed {
+            rows_in: input.num_rows() as u64,
+            rows_out: predictions.num_rows() as u64,
+            rejected: encoded.rejected,
+            unseen: encoded.unseen,
+            imputed: encoded.imputed,
+        };
+        Ok(Scored { predictions, passed })
+    }
+}
+
+/// Scores all batches in order and writes them; gives the counts and the hash of what was written.
+///
+/// # Errors
+/// `check` for a null key or a time outside the interval; what the query or the store fails with.
+pub async fn score_all(
+    engine: &Engine,
+    steps: &Steps,
+    scorer: Arc<Scorer>,
+    input: BatchStream,
+    sink: &mut SliceWriter,
+) -> Result<(Passed, String)> {
+    let mut passed = Passed::default();
+    let mut content = ContentHash::new(scorer.rows.schema());
+    // As many batches as there are threads are in work, and as many more wait for their turn.
+    let in_work = engine.runtime.threads() * 2;
+    let mut scored = input
+        .map(|batch| {
+            let (scorer, runtime) = (scorer.clone(), engine.runtime.clone());
+            async move {
+                let batch = batch?;
+                runtime.compute(move || scorer.score(&batch)).await
+            }
+        })
+        .buffered(in_work);
+    while let Some(next) = scored.next().await {
+        let next = next?;
+        steps.passed(next.predictions.num_rows());
+        passed.add(&next.passed);
+        if next.predictions.num_rows() > 0 {
+            content.update(&next.predictions)?;
+            sink.write(&next.predictions).await?;
+        }
+    }
+    Ok((passed, content.finish()))
+}
+
+impl Passed {
+    fn add(&mut self, other: &Self) {
+        self.rows_in += other.rows_in;
+        self.rows_out += other.rows_out;
+        self.rejected.merge(&other.rejected);
+        self.unseen.merge(&other.unseen);
+        self.imputed.merge(&other.imputed);
+    }
+}
+
+impl Promise {
+    /// Checks a batch.
+    ///
+    /// # Errors
+    /// `check` naming the column and the first row of the batch that breaks the promise.
+    pub fn check(&self, batch: &RecordBatch) -> Result<()> {
+        for name in &self.key {
+            let Some(column) = batch.column_by_name(name) else { continue };
+            if let Some(row) = (0..column.len()).find(|row| column.logical_null_count() > 0 && column.is_null(*row)) {
+                return Err(Error::check("the key is null")
+                    .with("column", name)
+                    .with("row", row)
+                    .hint("a prediction without a key can't be looked up: leave such rows out in the SQL"));
+            }
+        }
+        self.check_time(batch)
+    }
+
+    fn check_time(&self, batch: &RecordBatch) -> Result<()> {
+        let times = EventTimes::read(std::slice::from_ref(batch), &self.time)?;
+        let (start, end) = (self.interval.start().timestamp_micros(), self.interval.end().timestamp_micros());
+        let outside = |row: &usize| !times.micros(*row).is_some_and(|at| (start..end).contains(&at));
+        let Some(row) = (0..times.len()).find(outside) else { return Ok(()) };
+        let found = match times.micros(row) {
+            Some(at) => DateTime::from_timestamp_micros(at).map_or_else(|| "out of range".to_owned(), instant),
+            None => "null".to_owned(),
+        };
+        Err(Error::check("the features SQL gave a row outside the interval")
+            .with("column", &self.time)
+            .with("row", row)
+            .with("time", found)
+            .with("interval", self.interval)
+            .hint(format!("end the SQL with WHERE {0} >= $interval_start AND {0} < $interval_end", self.time)))
+    }
+}

@@ -1,0 +1,293 @@
+//! Scoring: the predictions of one interval, committed once, published once, proven by a receipt.
+//!
+//! The order of steps is the order of safety: files are staged, the lookup generation is built from
+//! them and verified, the Delta commit replaces the interval, and only then does the lookup table's
+//! pointer move. A crash before the commit leaves garbage; a crash between commit and flip is mended
+//! by the next run, which finds the commit and publishes from it.
+
+use super::content::ContentHash;
+use super::features::FeatureQuery;
+use super::pipeline::{Passed, Promise, Scorer, score_all};
+use super::predictions::{Predictions, Slice, Staged};
+use super::publish::{Publisher, Target, read_files};
+use super::receipt::{self, ModelUsed, OutputSlice, Receipt, Status};
+use super::record::Run;
+use super::rows::{Carried, Decision, PredictionRows, Stamp};
+use super::run_id::RunMark;
+use super::train::CHAMPION;
+use super::{Engine, Recorded};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::plan::Plan;
+use crate::query::from_datafusion;
+use crate::registry::{LoadedModel, Registry};
+use arrow::datatypes::SchemaRef;
+use futures::TryStreamExt;
+use serde_json::json;
+use std::sync::Arc;
+
+/// What `score` may be told.
+#[derive(Debug, Clone)]
+pub struct ScoreOptions {
+    /// An alias or a version.
+    pub model: String,
+    /// Compute again what is committed already, and compare.
+    pub force: bool,
+    /// An interval without input rows is a slice without rows.
+    pub allow_empty: bool,
+}
+
+impl Default for ScoreOptions {
+    fn default() -> Self {
+        Self { model: CHAMPION.to_owned(), force: false, allow_empty: false }
+    }
+}
+
+/// Scores the plan's interval.
+pub async fn score(engine: &Engine, plan: &Plan, options: &ScoreOptions) -> Recorded {
+    engine.record(plan, "score", async |run| score_in(engine, plan, options, run).await).await
+}
+
+/// Scores within a run that is already recorded.
+///
+/// # Errors
+/// `empty` where the SQL gives no row; `check` for data that breaks the job's promises; `conflict`
+/// where another run has committed or published in the meantime.
+pub async fn score_in(engine: &Engine, plan: &Plan, options: &ScoreOptions, run: &mut Run) -> Result<()> {
+    run.steps.begin("model");
+    let registry = Registry::new(&plan.home);
+    let name = plan.job.spec.name.as_str();
+    let version = registry.resolve(name, &options.model).await?;
+    let model = registry.load(name, version).await?;
+    let sha256 = model.version.sha256.clone();
+    let fingerprint = plan.scoring_fingerprint(version, &sha256);
+    run.receipt.model = Some(ModelUsed { name: name.to_owned(), version, sha256 });
+    let predictions = Predictions::open(plan.predictions(), name).await?;
+    let slice = predictions.slice(&plan.interval).await?;
+    let target = Target::open(engine, plan).await?;
+    let mark = RunMark::of(&super::run_id::run_id(&fingerprint));
+    let scoring = Scoring { engine, plan, predictions, slice, target, mark };
+    if scoring.slice.run != Some(mark) {
+        return scoring.replace(model, options, run, fingerprint).await;
+    }
+    if options.force {
+        return scoring.compare(model, run, fingerprint).await;
+    }
+    run.identify(fingerprint);
+    scoring.finish(run).await
+}
+
+/// One interval on its way into the predictions table and the lookup table.
+struct Scoring<'a> {
+    engine: &'a Engine,
+    plan: &'a Plan,
+    predictions: Predictions,
+    slice: Slice,
+    target: Option<Target>,
+    mark: RunMark,
+}
+
+/// What was staged, and what is known of it.
+struct StagedSlice {
+    staged: Staged,
+    schema: SchemaRef,
+    passed: Passed,
+    sha256: String,
+}
+
+impl Scoring<'_> {
+    /// The interval holds another run, or none: compute, commit, publish.
+    async fn replace(
+        mut self,
+        model: LoadedModel,
+        options: &ScoreOptions,
+        run: &mut Run,
+        fingerprint: String,
+    ) -> Result<()> {
+        let done = self.stage(model, run, fingerprint).await?;
+        if let Err(error) = self.selected(&done.passed, options) {
+            done.staged.abandon(&self.predictions).await;
+            return Err(error);
+        }
+        run.receipt.supersedes = self.superseded(run).await?;
+        let sealed = match self.publishable(done.passed.rows_out) {
+            Some(target) => {
+                run.steps.begin("lookup");
+                Some(target.build(self.engine, self.plan, &done.staged.files, &publisher(&run.receipt)).await?)
+            }
+            None => None,
+        };
+        run.steps.begin("commit");
+        let version = self.predictions.commit(&self.plan.interval, self.mark, &done.schema, done.staged).await?;
+        let table = self.predictions.location().to_string();
+        run.receipt.output = Some(OutputSlice { table, version, sha256: done.sha256 });
+        run.steps.begin("publish");
+        run.receipt.lookup = match (&self.target, sealed) {
+            (Some(target), Some(sealed)) => Some(target.flip(self.engine, sealed).await?),
+            (Some(target), None) => Some(target.published(Some(self.why_not_published()))),
+            (None, _) => None,
+        };
+        Ok(())
+    }
+
+    /// The interval holds this run: make sure that the lookup table shows it too.
+    async fn finish(self, run: &mut Run) -> Result<()> {
+        let earlier = self.earlier_receipt(&run.receipt).await?;
+        let rows = self.slice.rows;
+        (run.receipt.rows_in, run.receipt.rows_out) = (rows, rows);
+        run.receipt.output = Some(match earlier.as_ref().and_then(|receipt| receipt.output.clone()) {
+            Some(output) => output,
+            None => self.committed_output().await?,
+        });
+        if let Some(earlier) = earlier {
+            run.receipt.rows_in = earlier.rows_in;
+            run.receipt.rows_rejected = earlier.rows_rejected;
+            run.receipt.data = earlier.data;
+        }
+        run.receipt.status = Status::Noop;
+        let Some(target) = &self.target else { return Ok(()) };
+        if target.shows(&run.receipt.run_id) || self.publishable(rows).is_none() {
+            let note = (!target.shows(&run.receipt.run_id)).then(|| self.why_not_published());
+            run.receipt.lookup = Some(target.published(note));
+            return Ok(());
+        }
+        // The run that committed died before it could publish.
+        run.receipt.status = Status::Done;
+        run.steps.begin("lookup");
+        let sealed = target.build(self.engine, self.plan, &self.slice.files, &publisher(&run.receipt)).await?;
+        run.steps.begin("publish");
+        run.receipt.lookup = Some(target.flip(self.engine, sealed).await?);
+        Ok(())
+    }
+
+    /// Computes the committed slice again; the bytes must be the same.
+    async fn compare(self, model: LoadedModel, run: &mut Run, fingerprint: String) -> Result<()> {
+        let done = self.stage(model, run, fingerprint).await?;
+        let again = done.sha256.clone();
+        done.staged.abandon(&self.predictions).await;
+        run.steps.begin("compare");
+        let committed = self.committed_output().await?;
+        if committed.sha256 != again {
+            return Err(Error::verification(
+                "the committed predictions are not the ones that the same inputs give now",
+            )
+            .with("interval", self.plan.interval)
+            .with("committed", &committed.sha256)
+            .with("computed", again)
+            .hint("the table was changed by somebody else, or was written by another build of lakemill"));
+        }
+        self.finish(run).await
+    }
+
+    /// Scores into files that nobody sees.
+    async fn stage(&self, model: LoadedModel, run: &mut Run, fingerprint: String) -> Result<StagedSlice> {
+        let plan = self.plan;
+        let query = FeatureQuery::new(self.engine, plan, &plan.sql, plan.interval).await?;
+        model.artifact.signature().check(&query.schema()).at("model version", model.version.version)?;
+        let run_id = super::run_id::run_id(&fingerprint);
+        let rows = prediction_rows(plan, &query, &model, run_id)?;
+        let schema = Arc::clone(rows.schema());
+        let mut writer = self.predictions.stage(&schema)?;
+        run.identify(fingerprint);
+        run.receipt.bytes_read = query.bytes();
+        run.steps.begin("score");
+        let same_sql = plan.sql.normalized() == model.artifact.features.normalised;
+        if !same_sql {
+            tracing::warn!(
+                model_version = model.version.version,
+                "the job's SQL is not the SQL that the model was trained on; `run --retrain` trains on the new one"
+            );
+        }
+        let promise = Promise {
+            key: plan.job.spec.features.key.clone(),
+            time: plan.job.spec.features.time.clone(),
+            interval: plan.interval,
+        };
+        let scorer = Scorer { encoder: model.artifact.encoder, predictor: model.predictor, rows, promise };
+        let stream = query.stream(plan).await?;
+        let (passed, sha256) = score_all(self.engine, &run.steps, Arc::new(scorer), stream, &mut writer).await?;
+        let staged = writer.close().await?;
+        run.receipt.rows_in = passed.rows_in;
+        run.receipt.rows_out = passed.rows_out;
+        run.receipt.rows_rejected = passed.rejected.rows;
+        run.receipt.data = json!({ "counts": passed, "sql_as_trained": same_sql });
+        Ok(StagedSlice { staged, schema, passed, sha256 })
+    }
+
+    fn selected(&self, passed: &Passed, options: &ScoreOptions) -> Result<()> {
+        if passed.rows_in == 0 && !options.allow_empty {
+            return Err(Error::new(ErrorKind::Empty, "the features SQL gives no row for the interval")
+                .with("interval", self.plan.interval)
+                .hint("has the interval's data arrived? --allow-empty makes an empty slice of it"));
+        }
+        if passed.rows_in > 0 && passed.rows_out == 0 {
+            return Err(Error::check("every row was rejected").with("rows", passed.rows_in).hint(format!(
+                "look at the counts in the receipt: {}",
+                serde_json::to_string(&passed.rejected).unwrap_or_default()
+            )));
+        }
+        Ok(())
+    }
+
+    /// The lookup table, where this interval's rows belong into it.
+    fn publishable(&self, rows: u64) -> Option<&Target> {
+        self.target.as_ref().filter(|target| rows > 0 && target.newer(self.plan).is_none())
+    }
+
+    fn why_not_published(&self) -> String {
+        let newer = self.target.as_ref().and_then(|target| target.newer(self.plan));
+        newer.unwrap_or_else(|| "the interval has no rows; left as it is".to_owned())
+    }
+
+    /// The id of the run whose slice is there now.
+    async fn superseded(&self, run: &Run) -> Result<Option<String>> {
+        let Some(mark) = self.slice.run else { return Ok(None) };
+        let receipts = receipt::of_interval(&self.plan.home, &run.receipt.job, &self.plan.interval).await?;
+        let found = receipts.into_iter().find(|receipt| RunMark::of(&receipt.run_id) == mark);
+        Ok(Some(found.map_or_else(|| mark.to_string(), |receipt| receipt.run_id)))
+    }
+
+    /// The receipt of the try that committed this slice, unless it died before it could file one.
+    async fn earlier_receipt(&self, now: &Receipt) -> Result<Option<Receipt>> {
+        let receipts = receipt::of_interval(&self.plan.home, &now.job, &self.plan.interval).await?;
+        Ok(receipts.into_iter().find(|receipt| receipt.run_id == now.run_id && receipt.output.is_some()))
+    }
+
+    /// What is committed, read back from its files.
+    async fn committed_output(&self) -> Result<OutputSlice> {
+        let sha256 = committed_hash(self.engine, &self.slice, &self.plan.interval.to_string()).await?;
+        let version = self.predictions.version().unwrap_or_default();
+        Ok(OutputSlice { table: self.predictions.location().to_string(), version, sha256 })
+    }
+}
+
+fn publisher(receipt: &Receipt) -> Publisher<'_> {
+    let model_version = receipt.model.as_ref().map_or(0, |model| model.version);
+    Publisher { run_id: &receipt.run_id, attempt: &receipt.attempt, model_version }
+}
+
+fn prediction_rows(plan: &Plan, query: &FeatureQuery, model: &LoadedModel, run_id: String) -> Result<PredictionRows> {
+    let spec = &plan.job.spec;
+    let carried = Carried { key: &spec.features.key, time: &spec.features.time, passthrough: &spec.score.passthrough };
+    let decision = Decision {
+        task: model.artifact.task,
+        classes: model.artifact.classes.clone(),
+        threshold: spec.evaluate.threshold,
+    };
+    let stamp = Stamp { model_version: model.version.version, run_id, interval: plan.interval };
+    PredictionRows::new(&query.schema(), &carried, decision, stamp)
+}
+
+/// The hash of a committed slice: its files in the order in which they were written, the partition
+/// column put back.
+async fn committed_hash(engine: &Engine, slice: &Slice, interval: &str) -> Result<String> {
+    let mut hash: Option<ContentHash> = None;
+    for file in &slice.files {
+        let rows = read_files(engine, std::slice::from_ref(file)).await?;
+        let mut batches = rows.execute_stream().await.map_err(from_datafusion).at("file", file)?;
+        while let Some(batch) = batches.try_next().await.map_err(from_datafusion).at("file", file)? {
+            let batch = super::rows::with_interval(&batch, interval)?;
+            hash.get_or_insert_with(|| ContentHash::new(&batch.schema())).update(&batch)?;
+        }
+    }
+    Ok(hash.map(ContentHash::finish).unwrap_or_default())
+}

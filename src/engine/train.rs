@@ -1,0 +1,246 @@
+//! Training: fit on the window before the interval, measure on the later split, register.
+
+use super::dataset::{DataCounts, Source, first_rows};
+use super::features::FeatureQuery;
+use super::fit::{Fitted, Recipe, fit};
+use super::gate::{self, GateOutcome};
+use super::receipt::{ModelUsed, Status};
+use super::record::Run;
+use super::scored::{ScoredRows, keys_of, no_label};
+use super::{Engine, Recorded, artifact};
+use crate::error::{Error, ErrorKind, Result};
+use crate::features::{ClassWeight, EncoderOptions, EventTimes, Signature, Split};
+use crate::job::{self, JobSpec};
+use crate::metrics::MetricOptions;
+use crate::models;
+use crate::plan::{Plan, Windows};
+use crate::registry::{Change, LoadedModel, ModelVersion, Registry};
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
+use serde_json::json;
+use std::sync::Arc;
+
+/// The alias of the model that scores.
+pub const CHAMPION: &str = "champion";
+/// The alias of the newest trained model.
+pub const CHALLENGER: &str = "challenger";
+
+/// How rows are told apart where a registration keeps some as golden predictions.
+const GOLDEN_ROWS: usize = 16;
+
+/// What `train` may be told.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TrainOptions {
+    /// Train also where the same inputs have been trained from before, and compare.
+    pub force: bool,
+    /// Let the gate decide whether the new model becomes champion in place of another.
+    pub promote: bool,
+}
+
+/// A model that was trained, now or before, and what the gate says of it.
+pub struct Trained {
+    /// The version.
+    pub version: ModelVersion,
+    /// What the gate found.
+    pub gate: GateOutcome,
+}
+
+/// Trains, registers as challenger, and makes it the champion if it is the first and passes the gate.
+pub async fn train(engine: &Engine, plan: &Plan, options: TrainOptions) -> (Recorded, Option<Trained>) {
+    let mut trained = None;
+    let recorded = engine
+        .record(plan, "train", async |run| {
+            trained = Some(train_in(engine, plan, options, run).await?);
+            Ok(())
+        })
+        .await;
+    let trained = trained.filter(|_| recorded.result.is_ok());
+    (recorded, trained)
+}
+
+async fn train_in(engine: &Engine, plan: &Plan, options: TrainOptions, run: &mut Run) -> Result<Trained> {
+    let registry = Registry::new(&plan.home);
+    let name = plan.job.spec.name.as_str();
+    let fingerprint = plan.training_fingerprint()?;
+    let known = registry.find_by_fingerprint(name, &fingerprint).await?;
+    if let Some(known) = known.filter(|_| !options.force) {
+        run.identify(fingerprint);
+        run.receipt.status = Status::Noop;
+        let model = Arc::new(registry.load(name, known.version).await?);
+        return announce(engine, plan, options, run, model, None).await;
+    }
+    let windows = plan.windows()?;
+    let query = FeatureQuery::new(engine, plan, &plan.sql, windows.span()?).await?;
+    let recipe = recipe(&plan.job.spec, &query.schema())?;
+    run.identify(fingerprint.clone());
+    run.receipt.bytes_read = query.bytes();
+    run.steps.begin("features");
+    let batches = Arc::new(query.collect(plan, |rows| run.steps.passed(rows)).await?);
+    run.receipt.rows_in = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+    if run.receipt.rows_in == 0 {
+        return Err(Error::new(ErrorKind::Empty, "the features SQL gives no row in the training and test windows")
+            .with("train", windows.train)
+            .with("test", windows.test)
+            .hint("look at the windows and the pinned tables that `lakemill plan` shows"));
+    }
+    run.steps.begin("fit");
+    let fitted = fit_batches(engine, plan, Arc::clone(&batches), Arc::new(recipe), windows).await?;
+    run.steps.begin("register");
+    let artifact = artifact::describe(plan, &windows, &fitted, fingerprint)?;
+    let columns: Vec<&str> = artifact.signature().columns.iter().map(|column| column.name.as_str()).collect();
+    let golden = first_rows(&batches, &columns, GOLDEN_ROWS)?
+        .ok_or_else(|| Error::failed("no row was left for the golden predictions"))?;
+    let version = registry.register(&artifact, &fitted.predictor, &golden).await?;
+    let model = Arc::new(registry.load(name, version.version).await?);
+    same_as_before(&model, &fitted)?;
+    describe_fit(run, &windows, &fitted);
+    let keys = keys_of(&batches, &plan.job.spec.features.key, &fitted.test.rows)?;
+    let rows = ScoredRows { data: fitted.test, outputs: fitted.outputs, keys };
+    announce(engine, plan, options, run, model, Some(rows)).await
+}
+
+/// With `--force` the registry gives back the version that is there; it must be what was fitted now.
+fn same_as_before(registered: &LoadedModel, fitted: &Fitted) -> Result<()> {
+    if registered.predictor.to_payload()? == fitted.predictor.to_payload()? {
+        return Ok(());
+    }
+    Err(Error::verification("the same inputs gave another model than before")
+        .with("model", &registered.version.model)
+        .with("version", registered.version.version)
+        .hint("training is deterministic: this is a bug, or the registered model was trained by another build"))
+}
+
+async fn fit_batches(
+    engine: &Engine,
+    plan: &Plan,
+    batches: Arc<Vec<RecordBatch>>,
+    recipe: Arc<Recipe>,
+    windows: Windows,
+) -> Result<Fitted> {
+    let job = Arc::clone(&plan.job);
+    let work = move || {
+        let (features, model) = (&job.spec.features, &job.spec.model);
+        let label = features.label.as_deref().ok_or_else(no_label)?;
+        let source = Source { batches: &batches, label, time: &features.time, weight: features.weight.as_deref() };
+        let split = match &model.split {
+            job::Split::Time { .. } => {
+                Split::by_time(&EventTimes::read(&batches, &features.time)?, windows.train, windows.test)?
+            }
+            job::Split::Hash { test } => {
+                let key: Vec<&str> = features.key.iter().map(String::as_str).collect();
+                Split::by_hash(&batches, &key, *test, model.seed)?
+            }
+        };
+        fit(&recipe, source, &split.train, &split.test)
+    };
+    engine.runtime.compute(work).await
+}
+
+/// Lets the aliases know of the model, and the gate decide.
+async fn announce(
+    engine: &Engine,
+    plan: &Plan,
+    options: TrainOptions,
+    run: &mut Run,
+    model: Arc<LoadedModel>,
+    rows: Option<ScoredRows>,
+) -> Result<Trained> {
+    run.steps.begin("gate");
+    let registry = Registry::new(&plan.home);
+    let version = model.version.clone();
+    let champion = registry.alias(&version.model, CHAMPION).await?;
+    let challengers = registry.history(&version.model, CHALLENGER).await?;
+    if !challengers.iter().any(|record| record.version == version.version) {
+        let change = change(engine, run, "trained", serde_json::Value::Null);
+        registry.promote(&version.model, CHALLENGER, version.version, &change, None).await?;
+    }
+    let gate = match &champion {
+        Some(record) if record.version == version.version => GateOutcome::already_champion(version.version),
+        Some(record) => {
+            let other = Arc::new(registry.load(&version.model, record.version).await?);
+            gate::against(engine, plan, &model, rows, &other).await?
+        }
+        None => gate::alone(engine, plan, &model, rows).await?,
+    };
+    run.receipt.gates = serde_json::to_value(&gate).unwrap_or_default();
+    if gate.passed && (champion.is_none() || options.promote) {
+        let seen = champion.map_or(0, |record| record.sequence);
+        let change = change(engine, run, &gate.why, run.receipt.gates.clone());
+        registry.promote(&version.model, CHAMPION, version.version, &change, Some(seen)).await?;
+    }
+    let used = ModelUsed { name: version.model.clone(), version: version.version, sha256: version.sha256.clone() };
+    run.receipt.model = Some(used);
+    Ok(Trained { version, gate })
+}
+
+fn change(engine: &Engine, run: &Run, why: &str, evidence: serde_json::Value) -> Change {
+    let run_id = Some(run.receipt.run_id.clone());
+    Change { at: engine.now(), by: engine.by.clone(), why: why.to_owned(), run_id, evidence }
+}
+
+fn describe_fit(run: &mut Run, windows: &Windows, fitted: &Fitted) {
+    run.receipt.rows_out = fitted.train_rows + fitted.test_rows;
+    run.receipt.rows_rejected = rejected(&fitted.train_counts) + rejected(&fitted.test_counts);
+    run.receipt.metrics = serde_json::to_value(&fitted.metrics).unwrap_or_default();
+    run.receipt.data = json!({
+        "train": windows.train.to_string(),
+        "test": windows.test.to_string(),
+        "train_rows": fitted.train_rows,
+        "test_rows": fitted.test_rows,
+        "train_classes": fitted.train_classes,
+        "train_counts": fitted.train_counts,
+        "test_counts": fitted.test_counts,
+        "warnings": fitted.encoder.warnings(),
+        "baseline": fitted.baseline,
+        "cross_validation": fitted.cross_validation,
+    });
+}
+
+fn rejected(counts: &DataCounts) -> u64 {
+    counts.rejected.rows
+}
+
+/// The columns that have another role than that of a feature.
+fn roles(spec: &JobSpec) -> Vec<&str> {
+    let features = &spec.features;
+    let mut roles: Vec<&str> =
+        features.key.iter().chain(&features.exclude).chain(&spec.score.passthrough).map(String::as_str).collect();
+    roles.push(&features.time);
+    roles.extend(features.label.as_deref());
+    roles.extend(features.weight.as_deref());
+    roles.extend(spec.lookup.as_ref().map(|lookup| lookup.key.as_str()));
+    roles
+}
+
+fn recipe(spec: &JobSpec, schema: &Schema) -> Result<Recipe> {
+    let model = &spec.model;
+    let class_weight = model.class_weight.as_ref().map(|written| match written {
+        job::ClassWeight::Rule(_) => ClassWeight::Balanced,
+        job::ClassWeight::Each(weights) => ClassWeight::Table(weights.clone()),
+    });
+    Ok(Recipe {
+        task: model.task,
+        algorithm: models::lookup(&model.algorithm)?,
+        params: model.params.clone(),
+        class_weight,
+        seed: model.seed,
+        signature: Signature::of(schema, &roles(spec))?,
+        encoder: EncoderOptions { max_categories: model.encoder.max_categories },
+        folds: model.folds.map(|folds| folds as usize),
+        options: metric_options(spec),
+        metrics: spec.evaluate.metrics.clone(),
+    })
+}
+
+/// How the job wants its models measured.
+pub fn metric_options(spec: &JobSpec) -> MetricOptions {
+    let evaluate = &spec.evaluate;
+    MetricOptions {
+        threshold: evaluate.threshold,
+        at_precision: evaluate.at_precision,
+        k_per_day: evaluate.k_per_day,
+        confidence: evaluate.confidence,
+        resamples: evaluate.resamples,
+        seed: evaluate.seed.unwrap_or(spec.model.seed),
+    }
+}

@@ -1,0 +1,257 @@
+//! One tree: a flat array of splits, a flat array of leaf values.
+
+use crate::error::{Error, Result};
+
+/// Marks a child that is a leaf; the other bits are the leaf's number.
+const LEAF: u32 = 1 << 31;
+
+/// One split: a row goes left when its value is at most the threshold, compared in `f64`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Node {
+    /// The boundary; it belongs to the left side.
+    pub threshold: f64,
+    /// The feature that is compared.
+    pub feature: u32,
+    /// Where a row goes when its value is at most the threshold.
+    pub left: Child,
+    /// Where every other row goes.
+    pub right: Child,
+}
+
+/// A reference to a split or to a leaf, in 32 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Child(u32);
+
+impl Child {
+    /// A reference from its stored bits; [`Tree`] checks it before it is followed.
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// The bits to store: the highest one tells a leaf from a split.
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    pub(super) const fn is_leaf(self) -> bool {
+        self.0 & LEAF != 0
+    }
+
+    pub(super) const fn index(self) -> usize {
+        (self.0 & !LEAF) as usize
+    }
+}
+
+/// A binary tree with its splits in preorder, the root first; a tree that is one leaf has no split.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tree {
+    /// The output to which the tree adds; `None`: a leaf has a value for every output.
+    output: Option<u32>,
+    nodes: Vec<Node>,
+    /// Leaf after leaf; one value a leaf where there is an output, else one an output.
+    leaves: Vec<f64>,
+}
+
+impl Tree {
+    /// A tree from its stored parts, unchecked: [`Forest::new`](super::Forest::new) checks it.
+    pub fn from_parts(output: Option<u32>, nodes: Vec<Node>, leaves: Vec<f64>) -> Self {
+        Self { output, nodes, leaves }
+    }
+
+    /// The one output to which the tree adds, or `None` if to all.
+    pub fn output(&self) -> Option<u32> {
+        self.output
+    }
+
+    /// The splits, each before its children.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The leaf values, leaf after leaf.
+    pub fn leaves(&self) -> &[f64] {
+        &self.leaves
+    }
+
+    /// Whether the tree adds to this output.
+    pub(super) fn adds_to(&self, output: usize) -> bool {
+        self.output.is_none_or(|own| own as usize == output)
+    }
+
+    /// Where a walk begins.
+    pub(super) fn root(&self) -> Child {
+        if self.nodes.is_empty() { Child(LEAF) } else { Child(0) }
+    }
+
+    /// The number of the leaf into which a row falls; `value` gives the row's feature.
+    pub(super) fn leaf_of(&self, value: impl Fn(usize) -> f64) -> usize {
+        let mut at = self.root();
+        while !at.is_leaf() {
+            let node = &self.nodes[at.index()];
+            at = if value(node.feature as usize) <= node.threshold { node.left } else { node.right };
+        }
+        at.index()
+    }
+
+    /// Adds a leaf's values to the sums of one row, one number an output.
+    pub(super) fn add_leaf(&self, leaf: usize, sums: &mut [f64]) {
+        match self.output {
+            Some(output) => sums[output as usize] += self.leaves[leaf],
+            None => {
+                let width = sums.len();
+                for (sum, value) in sums.iter_mut().zip(&self.leaves[leaf * width..(leaf + 1) * width]) {
+                    *sum += value;
+                }
+            }
+        }
+    }
+
+    /// Checks everything that a walk relies on: with it no walk can leave the arrays or go in circles.
+    pub(super) fn check(&self, features: usize, outputs: usize) -> Result<()> {
+        let wrong = |what: &str| Err(Error::verification(format!("a tree is broken: {what}")));
+        let width = match self.output {
+            Some(output) if output as usize >= outputs => return wrong("it adds to an output that does not exist"),
+            Some(_) => 1,
+            None => outputs,
+        };
+        if self.leaves.len() != (self.nodes.len() + 1) * width {
+            return wrong("its leaf values do not fit its splits");
+        }
+        if self.leaves.iter().any(|value| !value.is_finite()) {
+            return wrong("a leaf value is not finite");
+        }
+        let mut seen_node = vec![false; self.nodes.len()];
+        let mut seen_leaf = vec![false; self.nodes.len() + 1];
+        for (index, node) in self.nodes.iter().enumerate() {
+            if node.feature as usize >= features {
+                return wrong("it reads a feature that does not exist");
+            }
+            if !node.threshold.is_finite() {
+                return wrong("a threshold is not finite");
+            }
+            for child in [node.left, node.right] {
+                let seen = if child.is_leaf() { &mut seen_leaf } else { &mut seen_node };
+                let forward = child.is_leaf() || child.index() > index;
+                match seen.get_mut(child.index()) {
+                    Some(seen) if forward && !*seen => *seen = true,
+                    _ => return wrong("a child is out of range, before its parent or shared"),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Builds a tree from its leaves upwards.
+///
+/// A split whose two sides are leaves with the same values decides nothing and is left out: libraries
+/// go on splitting where every row is alike.
+#[derive(Debug)]
+pub struct TreeBuilder {
+    width: usize,
+    nodes: Vec<Node>,
+    leaves: Vec<f64>,
+}
+
+impl TreeBuilder {
+    /// A builder for leaves of `width` values.
+    pub fn new(width: usize) -> Self {
+        Self { width, nodes: Vec::new(), leaves: Vec::new() }
+    }
+
+    /// A new leaf; `values` has the builder's width.
+    pub fn leaf(&mut self, values: &[f64]) -> Child {
+        let index = self.leaves.len() / self.width;
+        self.leaves.extend(values.iter().take(self.width));
+        Child(index as u32 | LEAF)
+    }
+
+    /// A split above two parts that were built before.
+    pub fn split(&mut self, feature: u32, threshold: f64, left: Child, right: Child) -> Child {
+        if left.is_leaf() && right.is_leaf() && self.values(left) == self.values(right) {
+            return left;
+        }
+        self.nodes.push(Node { threshold, feature, left, right });
+        Child(self.nodes.len() as u32 - 1)
+    }
+
+    /// The tree under `root`, renumbered into preorder; parts that nothing refers to are dropped.
+    pub fn finish(self, root: Child, output: Option<u32>) -> Tree {
+        let mut tree = Tree { output, nodes: Vec::new(), leaves: Vec::new() };
+        // A part of the old tree, and the new split (and its side) that waits for the part's number.
+        let mut open = vec![(root, None)];
+        while let Some((old, parent)) = open.pop() {
+            let new = if old.is_leaf() {
+                tree.leaves.extend_from_slice(self.values(old));
+                Child((tree.leaves.len() / self.width - 1) as u32 | LEAF)
+            } else {
+                let node = self.nodes[old.index()];
+                let index = tree.nodes.len();
+                tree.nodes.push(node);
+                open.push((node.right, Some((index, false))));
+                open.push((node.left, Some((index, true))));
+                Child(index as u32)
+            };
+            match parent {
+                Some((index, true)) => tree.nodes[index].left = new,
+                Some((index, false)) => tree.nodes[index].right = new,
+                None => {}
+            }
+        }
+        tree
+    }
+
+    fn values(&self, leaf: Child) -> &[f64] {
+        &self.leaves[leaf.index() * self.width..(leaf.index() + 1) * self.width]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small() -> Tree {
+        let mut builder = TreeBuilder::new(1);
+        let (a, b, c) = (builder.leaf(&[1.0]), builder.leaf(&[2.0]), builder.leaf(&[3.0]));
+        let low = builder.split(1, 5.0, a, b);
+        let root = builder.split(0, 0.0, low, c);
+        builder.finish(root, None)
+    }
+
+    #[test]
+    fn the_root_comes_first_and_children_after_it() {
+        let tree = small();
+        assert_eq!(tree.nodes()[0].feature, 0);
+        assert!(tree.check(2, 1).is_ok());
+        assert_eq!(tree.leaf_of(|feature| [0.0, 6.0][feature]), 1);
+        assert_eq!(tree.leaves(), [1.0, 2.0, 3.0]);
+    }
+
+    #[test]
+    fn splits_that_decide_nothing_vanish() {
+        let mut builder = TreeBuilder::new(1);
+        let (a, b, c) = (builder.leaf(&[1.0]), builder.leaf(&[1.0]), builder.leaf(&[1.0]));
+        let low = builder.split(1, 5.0, a, b);
+        let root = builder.split(0, 0.0, low, c);
+        let tree = builder.finish(root, None);
+        assert_eq!((tree.nodes().len(), tree.leaves()), (0, &[1.0][..]));
+        assert!(tree.check(2, 1).is_ok());
+    }
+
+    #[test]
+    fn every_broken_reference_is_found() {
+        let breaks: [fn(&mut Tree); 6] = [
+            |tree| tree.nodes[1].left = Child(0),
+            |tree| tree.nodes[0].left = Child(0),
+            |tree| tree.nodes[0].right = Child(LEAF | 9),
+            |tree| tree.nodes[0].right = tree.nodes[1].left,
+            |tree| tree.leaves.truncate(2),
+            |tree| tree.output = Some(1),
+        ];
+        for (index, change) in breaks.iter().enumerate() {
+            let mut tree = small();
+            change(&mut tree);
+            assert!(tree.check(2, 1).is_err(), "change {index}");
+        }
+    }
+}

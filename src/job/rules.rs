@@ -1,0 +1,131 @@
+//! What a job file must hold to beyond its schema: keys that exclude or need each other.
+
+use super::document::{Entry, Item, Mistake, Node};
+use super::environment::shorten;
+use super::schema::word_hint;
+use super::spec::{Duration, RESULT_COLUMNS};
+
+/// Names that the SQL gets without being asked.
+const RESERVED_VARS: &[&str] = &["interval_start", "interval_end"];
+
+type Rule = fn(&Node, &mut Vec<Mistake>);
+
+/// Every rule; each looks at what is there and is silent about what the schema says already.
+static RULES: &[Rule] = &[table_versions, reserved_vars, columns, lengths, class_weight, gates, passthrough, lookup];
+
+/// The mistakes of a document by the rules.
+pub(super) fn check(root: &Node) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    RULES.iter().for_each(|rule| rule(root, &mut mistakes));
+    mistakes
+}
+
+fn table_versions(root: &Node, mistakes: &mut Vec<Mistake>) {
+    for table in root.at(&["tables"]).map(Node::entries).unwrap_or_default() {
+        let (version, as_of) = (table.node.entry(&["version"]), table.node.entry(&["as_of"]));
+        if let (Some(_), Some(as_of)) = (version, as_of) {
+            let message = format!("`version` and `as_of` exclude each other in `tables.{}`", shorten(&table.key));
+            mistakes.push(Mistake::new(&as_of.place, message).hint("leave one of them out"));
+        }
+        let format = table.node.at(&["format"]).and_then(Node::text);
+        if let (Some(pin), Some(format @ ("parquet" | "csv" | "json"))) = (version.or(as_of), format) {
+            let message = format!("`{}` needs a Delta table, and this one is {format}", pin.key);
+            mistakes.push(Mistake::new(&pin.place, message).hint("plain files have no versions: leave it out"));
+        }
+    }
+}
+
+fn reserved_vars(root: &Node, mistakes: &mut Vec<Mistake>) {
+    for var in root.at(&["vars"]).map(Node::entries).unwrap_or_default() {
+        if RESERVED_VARS.contains(&var.key.as_str()) {
+            let hint = "give the variable another name; the interval comes from --interval";
+            mistakes.push(Mistake::new(&var.place, format!("`{}` is lakemill's own", var.key)).hint(hint));
+        }
+    }
+}
+
+fn columns(root: &Node, mistakes: &mut Vec<Mistake>) {
+    let Some(features) = root.entry(&["features"]) else { return };
+    let named = |name: &str| features.node.entry(&[name]);
+    let text = |entry: Option<&Entry>| entry.and_then(|entry| entry.node.text()).map(str::to_owned);
+    if root.entry(&["model"]).is_some() && named("label").is_none() && matches!(features.node.item, Item::Table(_)) {
+        let hint = "`label`: the column with the label; NULL means that it is not known yet";
+        mistakes.push(Mistake::absence(&features.place, "missing key `label` in `features`").hint(hint));
+    }
+    let keys: Vec<&str> =
+        named("key").map(|key| key.node.elements()).unwrap_or_default().iter().filter_map(Node::text).collect();
+    for (name, others) in [("time", &[][..]), ("label", &["time"][..]), ("weight", &["time", "label"][..])] {
+        let (Some(entry), Some(column)) = (named(name), text(named(name))) else { continue };
+        let taken = others.iter().copied().find(|other| text(named(other)).as_deref() == Some(column.as_str()));
+        let is_key = name != "time" && keys.contains(&column.as_str());
+        if let Some(other) = taken.or(is_key.then_some("key")) {
+            let message = format!("`{}` is `{other}` already and can't be `{name}` too", shorten(&column));
+            mistakes.push(Mistake::new(&entry.node.place, message).hint("a column has one meaning; name another"));
+        }
+    }
+}
+
+fn lengths(root: &Node, mistakes: &mut Vec<Mistake>) {
+    for path in [&["model", "window"][..], &["model", "split", "test"][..]] {
+        let Some(node) = root.at(path) else { continue };
+        if let Some(Ok(length)) = node.text().map(str::parse::<Duration>)
+            && length.is_zero()
+        {
+            let message = format!("`{}` must be longer than nothing", path.join("."));
+            mistakes.push(Mistake::new(&node.place, message).hint("write a length such as \"7d\""));
+        }
+    }
+}
+
+fn class_weight(root: &Node, mistakes: &mut Vec<Mistake>) {
+    if let Some(entry) = root.entry(&["model", "class_weight"])
+        && root.at(&["model", "task"]).and_then(Node::text) == Some("regression")
+    {
+        let hint = "for weights of rows, name their column in `features.weight`";
+        mistakes.push(Mistake::new(&entry.place, "a regression has no classes to weigh").hint(hint));
+    }
+}
+
+fn gates(root: &Node, mistakes: &mut Vec<Mistake>) {
+    let conditions = ["threshold", "min_absolute_change", "min_relative_change"];
+    for gate in root.at(&["gate"]).map(Node::entries).unwrap_or_default() {
+        let Item::Table(entries) = &gate.node.item else { continue };
+        if !entries.iter().any(|entry| conditions.contains(&entry.key.as_str())) {
+            let message = format!("the gate `{}` asks for nothing", shorten(&gate.key));
+            mistakes.push(
+                Mistake::absence(&gate.place, message).hint(format!("give it one of: {}", conditions.join(", "))),
+            );
+        }
+    }
+}
+
+fn passthrough(root: &Node, mistakes: &mut Vec<Mistake>) {
+    for column in root.at(&["score", "passthrough"]).map(Node::elements).unwrap_or_default() {
+        let Some(name) = column.text().filter(|name| RESULT_COLUMNS.contains(name)) else { continue };
+        let message = format!("`{name}` is a column that every predictions table has");
+        mistakes.push(Mistake::new(&column.place, message).hint("give it another name in the SQL (AS ...)"));
+    }
+}
+
+fn lookup(root: &Node, mistakes: &mut Vec<Mistake>) {
+    let texts = |path: &[&str]| -> Vec<String> {
+        let node = root.at(path);
+        let several = node.map(Node::elements).unwrap_or_default().iter();
+        node.into_iter().chain(several).filter_map(Node::text).map(str::to_owned).collect()
+    };
+    let mut columns = texts(&["features", "key"]);
+    columns.extend(texts(&["features", "time"]));
+    columns.extend(texts(&["score", "passthrough"]));
+    columns.extend(RESULT_COLUMNS.iter().map(|name| (*name).to_owned()));
+    let values = root.at(&["lookup", "value"]).map(Node::elements).unwrap_or_default();
+    for node in root.at(&["lookup", "key"]).into_iter().chain(values) {
+        let Some(name) = node.text().filter(|name| !name.is_empty()) else { continue };
+        if columns.iter().any(|column| column == name) {
+            continue;
+        }
+        let message = format!("`{}` is not a column of the predictions", shorten(name));
+        let near = word_hint(name, columns.iter().map(String::as_str));
+        let hint = format!("{near} (a column of the SQL gets there by `score.passthrough`)");
+        mistakes.push(Mistake::new(&node.place, message).hint(hint));
+    }
+}

@@ -1,0 +1,146 @@
+//! What the job file's words mean to the rest of the house: algorithms, their parameters, metrics.
+//!
+//! The caller hands them in, so that reading a job file needs no models and no metrics.
+
+use super::document::{Mistake, Node, to_map};
+use super::environment::{Environment, shorten};
+use super::schema::{At, SchemaCheck, remove_null, word_hint};
+use crate::error::{Error, Result};
+use crate::task::Task;
+use serde_json::{Map, Value};
+
+/// Checks the parameters of the algorithm of this name.
+pub type ParamsCheck<'a> = &'a dyn Fn(&str, &Map<String, Value>) -> Result<()>;
+
+/// The words that a job file may use.
+pub struct Vocabulary<'a> {
+    /// Every algorithm.
+    pub algorithms: Vec<AlgorithmWords>,
+    /// Every metric.
+    pub metrics: Vec<MetricWords>,
+    /// Checks of an algorithm's parameters what its schema can't say. Asked only where the schema
+    /// holds; a context pair whose value is a parameter's name says which one is wrong.
+    pub check_params: ParamsCheck<'a>,
+}
+
+/// One algorithm.
+pub struct AlgorithmWords {
+    /// Its name.
+    pub name: &'static str,
+    /// What it can predict.
+    pub tasks: &'static [Task],
+    /// Whether weights of rows and classes act.
+    pub takes_weights: bool,
+    /// The JSON Schema of its parameters.
+    pub params: Value,
+}
+
+/// One metric.
+pub struct MetricWords {
+    /// Its name.
+    pub name: &'static str,
+    /// The tasks that it measures.
+    pub tasks: &'static [Task],
+}
+
+/// The mistakes of a document in the light of the vocabulary.
+pub(super) fn check(root: &Node, words: &Vocabulary<'_>, job: &Value, environment: Environment<'_>) -> Vec<Mistake> {
+    let task = root.at(&["model", "task"]).and_then(Node::text).and_then(task_of);
+    let mut mistakes = algorithm(root, words, task, job, environment);
+    for element in root.at(&["evaluate", "metrics"]).map(Node::elements).unwrap_or_default() {
+        if let Some(name) = element.text() {
+            mistakes.extend(metric(name, words, task).map(|(message, hint)| at(element, message, hint)));
+        }
+    }
+    for entry in root.at(&["gate"]).map(Node::entries).unwrap_or_default() {
+        let found = metric(&entry.key, words, task);
+        mistakes.extend(found.map(|(message, hint)| Mistake::new(&entry.place, message).hint(hint)));
+    }
+    mistakes
+}
+
+fn at(node: &Node, message: String, hint: String) -> Mistake {
+    Mistake::new(&node.place, message).hint(hint)
+}
+
+fn task_of(name: &str) -> Option<Task> {
+    [Task::Binary, Task::Multiclass, Task::Regression].into_iter().find(|task| task.name() == name)
+}
+
+fn metric(name: &str, words: &Vocabulary<'_>, task: Option<Task>) -> Option<(String, String)> {
+    let Some(metric) = words.metrics.iter().find(|metric| metric.name == name) else {
+        let known = words.metrics.iter().map(|metric| metric.name);
+        return Some((format!("unknown metric `{}`", shorten(name)), word_hint(name, known)));
+    };
+    let task = task.filter(|task| !metric.tasks.contains(task))?;
+    let fitting = words.metrics.iter().filter(|metric| metric.tasks.contains(&task)).map(|metric| metric.name);
+    let hint = format!("for this task: {}", fitting.collect::<Vec<_>>().join(", "));
+    Some((format!("`{name}` does not measure a {task} model"), hint))
+}
+
+fn algorithm(
+    root: &Node,
+    words: &Vocabulary<'_>,
+    task: Option<Task>,
+    job: &Value,
+    environment: Environment<'_>,
+) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    let Some(written) = root.at(&["model", "algorithm"]) else { return mistakes };
+    let Some(name) = written.text().filter(|name| !name.is_empty()) else { return mistakes };
+    let Some(algorithm) = words.algorithms.iter().find(|algorithm| algorithm.name == name) else {
+        let hint = word_hint(name, words.algorithms.iter().map(|algorithm| algorithm.name));
+        mistakes.push(at(written, format!("unknown algorithm `{}`", shorten(name)), hint));
+        return mistakes;
+    };
+    if let Some(task) = task.filter(|task| !algorithm.tasks.contains(task)) {
+        let fitting = words.algorithms.iter().filter(|other| other.tasks.contains(&task)).map(|other| other.name);
+        let hint = format!("for this task: {}", fitting.collect::<Vec<_>>().join(", "));
+        mistakes.push(at(written, format!("`{name}` can't be trained for the task `{task}`"), hint));
+    }
+    let weights = [root.entry(&["model", "class_weight"]), root.entry(&["features", "weight"])];
+    for entry in weights.into_iter().flatten().filter(|_| !algorithm.takes_weights) {
+        let able = words.algorithms.iter().filter(|other| other.takes_weights).map(|other| other.name);
+        let hint = format!("weights act in: {}", able.collect::<Vec<_>>().join(", "));
+        mistakes.push(Mistake::new(&entry.place, format!("`{name}` takes no weights")).hint(hint));
+    }
+    mistakes.extend(params(root, words, algorithm, job, environment));
+    mistakes
+}
+
+fn params(
+    root: &Node,
+    words: &Vocabulary<'_>,
+    algorithm: &AlgorithmWords,
+    job: &Value,
+    environment: Environment<'_>,
+) -> Vec<Mistake> {
+    let Some(written) = root.entry(&["model", "params"]) else {
+        let Some(entry) = root.entry(&["model", "algorithm"]) else { return Vec::new() };
+        let refused = (words.check_params)(algorithm.name, &Map::new()).err();
+        return refused.into_iter().map(|error| refusal(&error, Mistake::new(&entry.place, ""))).collect();
+    };
+    let mut schema = algorithm.params.clone();
+    remove_null(&mut schema);
+    let check = SchemaCheck { schema: &schema, job, environment, mistakes: Vec::new() };
+    let mistakes = check.run(&written.node, At { path: "model.params", key: &written.place });
+    if !mistakes.is_empty() {
+        return mistakes;
+    }
+    let entries = written.node.entries();
+    let Err(error) = (words.check_params)(algorithm.name, &to_map(entries)) else { return Vec::new() };
+    let named = entries.iter().find(|entry| error.context().iter().any(|(_, value)| *value == entry.key));
+    let place = named.map_or(&written.place, |entry| &entry.node.place);
+    vec![refusal(&error, Mistake::new(place, ""))]
+}
+
+/// An algorithm's error as a mistake at its parameter.
+fn refusal(error: &Error, mut mistake: Mistake) -> Mistake {
+    let parameter = error.context().iter().find(|(key, _)| *key == "parameter").map(|(_, name)| name);
+    mistake.message = match parameter {
+        Some(name) => format!("`{name}`: {}", error.message()),
+        None => error.message().to_owned(),
+    };
+    mistake.hint = error.hint_text().map(str::to_owned);
+    mistake
+}

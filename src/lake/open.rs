@@ -1,0 +1,122 @@
+//! From what the user wrote to a store, a path and a URL without secrets.
+//!
+//! To add a scheme: its name in [`SCHEMES`] and an arm in [`open`]. The arm gives the store whatever
+//! credentials it needs and keeps none in the URL.
+
+use super::durable::DurableLocal;
+use super::location::Location;
+use crate::error::{Error, Result, did_you_mean};
+use object_store::path::Path as StorePath;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use url::Url;
+
+const SCHEMES: &[&str] = &["file", "s3"];
+
+/// The location that `text` names; a relative path is taken from `base`.
+pub(super) fn open(text: &str, base: &Path) -> Result<Location> {
+    if text.trim().is_empty() {
+        return Err(Error::usage("a location is empty").hint("write a path, file:///path or s3://bucket/prefix"));
+    }
+    let Some((scheme, _)) = text.split_once("://") else { return local(&base.join(text)) };
+    let place = |error: Error| error.with("location", shown(text));
+    let url = Url::parse(text).map_err(|reason| place(Error::usage("the location is not a URL").because(reason)))?;
+    match url.scheme() {
+        "file" => local(&file_path(&url).map_err(place)?),
+        "s3" => Err(place(
+            Error::usage("locations of the scheme `s3` are not supported yet in this version")
+                .hint("use a local path or file://"),
+        )),
+        _ => Err(place(Error::usage("unknown scheme of a location").with("scheme", scheme).hint(
+            match did_you_mean(url.scheme(), SCHEMES.iter().copied()) {
+                Some(near) => format!("did you mean `{near}://`?"),
+                None => format!("schemes are {}; a path without one is local", SCHEMES.join(", ")),
+            },
+        ))),
+    }
+}
+
+/// `text` without userinfo, query and fragment; only the scheme where it cannot be parsed, since
+/// then nobody knows which part is a password.
+fn shown(text: &str) -> String {
+    let Ok(mut url) = Url::parse(text) else {
+        let scheme = text.split("://").next().unwrap_or_default();
+        return format!("{scheme}://...");
+    };
+    // Both fail only for URLs that cannot have them.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.to_string()
+}
+
+fn file_path(url: &Url) -> Result<PathBuf> {
+    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
+        return Err(Error::usage("a file:// location is a path and nothing else")
+            .hint("write `?` and `#` in a name as %3F and %23"));
+    }
+    url.to_file_path()
+        .map_err(|()| Error::usage("a file:// location names another host").hint("write three slashes: file:///path"))
+}
+
+fn local(path: &Path) -> Result<Location> {
+    let path = plain(path)?;
+    let error = |what: &str| Error::usage(what.to_owned()).with("location", path.display());
+    let url = Url::from_directory_path(&path).map_err(|()| error("the path is not absolute"))?;
+    // The URL of a place never ends in a slash, so that a file and a folder are written alike.
+    let url = Url::parse(url.as_str().trim_end_matches('/')).unwrap_or(url);
+    let within =
+        StorePath::from_url_path(url.path()).map_err(|reason| error("the path can't be used").because(reason))?;
+    Ok(Location::with_store(url, Arc::new(DurableLocal::default()), within))
+}
+
+/// The path without `.` and `..`; what a `..` follows is resolved first, as it may be a link.
+fn plain(path: &Path) -> Result<PathBuf> {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                plain = plain.canonicalize().unwrap_or(plain);
+                plain.pop();
+            }
+            part => plain.push(part),
+        }
+    }
+    if plain.is_absolute() {
+        return Ok(plain);
+    }
+    std::path::absolute(&plain)
+        .map_err(|reason| Error::usage("the path can't be used").with("location", path.display()).because(reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_never_shown() {
+        for text in ["s3://AKID:SECRET@bucket/p?token=SECRET#SECRET", "s3://AKID:SEC/RET@bucket:x", "s4://u:SECRET@h/p"]
+        {
+            let error = open(text, Path::new("/")).unwrap_err();
+            let told = format!("{error:?}");
+            assert!(!told.contains("SEC") && !told.contains("AKID"), "{told}");
+        }
+    }
+
+    #[test]
+    fn unknown_schemes_are_refused_with_the_nearest() {
+        let error = open("files:///x", Path::new("/")).unwrap_err();
+        assert!(error.hint_text().unwrap().contains("`file://`"), "{error:?}");
+        assert!(open("", Path::new("/")).is_err());
+        assert!(open("file://host/x", Path::new("/")).is_err());
+        assert!(open("file:///x?y=1", Path::new("/")).is_err());
+    }
+
+    #[test]
+    fn the_root_and_dots_are_plain() {
+        assert_eq!(plain(Path::new("/none/./a/../b")).unwrap(), Path::new("/none/b"));
+        assert_eq!(open("/", Path::new("/")).unwrap().local_path().unwrap(), Path::new("/"));
+    }
+}

@@ -1,0 +1,103 @@
+//! Learning algorithms behind one trait, and what they learn.
+//!
+//! An [`Algorithm`] turns a [`TrainingSet`] into a [`Predictor`]; a predictor is data of ours (a
+//! constant, coefficients, trees), never a library's object, so that artifacts outlive libraries.
+//! Each library's matrix type stays inside the one file of its family.
+//!
+//! To add one:
+//! 1. write a file with a parameter struct (`Deserialize`, `Serialize`, `JsonSchema`, `Default`,
+//!    `#[serde(default, deny_unknown_fields)]`) that implements [`params::Checked`];
+//! 2. implement [`Algorithm`] for a unit struct; `fit` calls [`TrainingSet::admit`] first, makes all
+//!    randomness from the seed and gives the same bytes at any number of threads;
+//! 3. add it to [`ALGORITHMS`], and its numbers to `tests/reference/models.py`.
+
+mod baseline;
+mod elastic_net;
+mod ensemble;
+mod linear;
+mod logistic;
+mod newton;
+pub mod params;
+mod payload;
+mod predictor;
+mod standardise;
+mod training;
+mod tree;
+
+pub use predictor::{Form, Linear, Link, Predictor};
+pub use training::TrainingSet;
+
+use crate::error::{Error, Result, did_you_mean};
+use crate::task::Task;
+
+/// `[model.params]` of the job file: what the user wrote, unchecked.
+pub type Params = serde_json::Map<String, serde_json::Value>;
+
+/// A way to learn a predictor from rows.
+pub trait Algorithm: Sync {
+    /// The name in the job file.
+    fn name(&self) -> &'static str;
+
+    /// What it is, in one line for help texts.
+    fn summary(&self) -> &'static str;
+
+    /// The tasks that it can learn.
+    fn tasks(&self) -> &'static [Task];
+
+    /// Whether weights act; where they do not, weights that differ are refused.
+    fn takes_weights(&self) -> bool {
+        true
+    }
+
+    /// The JSON schema of its parameters, with their defaults.
+    fn params_schema(&self) -> schemars::Schema;
+
+    /// Checks names, types and ranges of all parameters.
+    ///
+    /// # Errors
+    /// A usage error that names the parameter.
+    fn check_params(&self, params: &Params) -> Result<()>;
+
+    /// Learns from the training rows; the same inputs give the same bytes at any number of threads.
+    ///
+    /// # Errors
+    /// Wrong parameters and tasks (usage), rows from which nothing can be learned (check), or a fit
+    /// that does not converge (failed).
+    fn fit(&self, training: &TrainingSet<'_>, params: &Params, seed: u64) -> Result<Predictor>;
+}
+
+/// Every algorithm, in the order of help texts.
+pub static ALGORITHMS: &[&dyn Algorithm] = &[
+    &logistic::LogisticRegression,
+    &linear::LinearRegression,
+    &elastic_net::ElasticNet,
+    &tree::DecisionTree,
+    &ensemble::RandomForest,
+    &ensemble::ExtraTrees,
+    &baseline::Prior,
+    &baseline::Mean,
+];
+
+/// The algorithm of this name.
+///
+/// # Errors
+/// A usage error with the nearest name, if there is no such algorithm.
+pub fn lookup(name: &str) -> Result<&'static dyn Algorithm> {
+    if let Some(found) = ALGORITHMS.iter().find(|algorithm| algorithm.name() == name) {
+        return Ok(*found);
+    }
+    let known: Vec<&str> = ALGORITHMS.iter().map(|algorithm| algorithm.name()).collect();
+    let hint = match did_you_mean(name, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("algorithms are {}", known.join(", ")),
+    };
+    Err(Error::usage("unknown algorithm").with("algorithm", name).hint(hint))
+}
+
+/// The algorithm that every other one of the task has to beat.
+pub fn baseline(task: Task) -> &'static dyn Algorithm {
+    match task {
+        Task::Binary | Task::Multiclass => &baseline::Prior,
+        Task::Regression => &baseline::Mean,
+    }
+}

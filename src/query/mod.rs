@@ -1,0 +1,31 @@
+//! Queries over pinned tables: sessions, feature SQL, what a query will read, and the Polars engine.
+//!
+//! **Names.** Column and table names are case-sensitive and taken as written, in both engines:
+//! DataFusion's folding of unquoted names to lower case is switched off, because tables in a lake have
+//! columns such as `customerId`, and because Polars does not fold. Keywords and function names may be
+//! written in any case.
+//!
+//! **Time.** The session's time zone is UTC. `$interval_start` and `$interval_end` are literals of
+//! type `Timestamp(us, UTC)`.
+//!
+//! **The same rows each time.** Feature queries run with one target partition and a fixed batch size,
+//! over files in the order of their paths. So ties in a sort or a window, the order of groups and the
+//! rounding of float sums depend on the tables, the SQL and the memory limit only, never on the
+//! number of cores or on which file arrives first. (The limit counts where an aggregate spills: its
+//! groups then come in another order.) Functions that read the clock or roll dice are refused.
+//! Ad hoc queries ([`SessionOptions::ad_hoc`]) use all cores; their order is free without ORDER BY.
+
+mod bridge;
+mod diagnostic;
+mod estimate;
+mod parameters;
+pub mod polars;
+mod session;
+mod sql;
+
+pub use crate::tables::errors::from_datafusion;
+pub use diagnostic::SqlDiagnostic;
+pub use estimate::ScanEstimate;
+pub use parameters::{Dialect, Parameters, Value};
+pub use session::{Explained, PlannedQuery, Session, SessionOptions};
+pub use sql::FeatureSql;

@@ -1,0 +1,170 @@
+//! What makes a model, apart from its predictor: enough to score with it, to read about it and to
+//! train it again. No clock, no host, no environment: the same training gives the same bytes.
+
+use crate::features::{Encoder, Signature};
+use crate::task::Task;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// The version of the format of `artifact.json` and of alias records; raised with every change.
+pub const FORMAT: u32 = 1;
+
+/// A trained model without its predictor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Artifact {
+    /// The model's name.
+    pub model: String,
+    /// What it predicts.
+    pub task: Task,
+    /// The classes' names in the order of the outputs; none for regression.
+    pub classes: Vec<String>,
+    /// The algorithm's name in the job file.
+    pub algorithm: String,
+    /// The hyperparameters.
+    pub params: Map<String, Value>,
+    /// For everything random in training.
+    pub seed: u64,
+    /// How classes were weighted, in words; absent where all weigh the same.
+    pub class_weight: Option<String>,
+    /// From which probability on a row counts as positive; absent where it is not binary.
+    pub threshold: Option<f64>,
+    /// The SQL that gives the features, in training and in scoring.
+    pub features: FeatureSql,
+    /// Fitted on the training rows; holds the signature.
+    pub encoder: Encoder,
+    /// Which span of time it learned from.
+    pub windows: TrainingWindows,
+    /// How many rows it saw.
+    pub rows: RowCounts,
+    /// The pinned tables, by their names in SQL.
+    pub inputs: BTreeMap<String, Input>,
+    /// Quality on the test rows, by the metrics' names.
+    pub metrics: BTreeMap<String, Measured>,
+    /// The baseline on the same rows.
+    pub baseline: Baseline,
+    /// Quality on held-out folds of the training rows; absent where it was not cross-validated.
+    pub cross_validation: Option<CrossValidation>,
+    /// Over everything that the training was made from: the same fingerprint, the same model.
+    pub fingerprint: String,
+    /// The version of the rules by which a fingerprint stands for bytes.
+    pub binary_format: u32,
+}
+
+impl Artifact {
+    /// The columns that the features SQL must give.
+    pub fn signature(&self) -> &Signature {
+        self.encoder.signature()
+    }
+}
+
+/// The SQL of a model and what its columns are for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureSql {
+    /// As written.
+    pub sql: String,
+    /// Without comments and layout; what the fingerprint is over.
+    pub normalised: String,
+    /// What runs it.
+    pub engine: String,
+    /// The values of `$name` in it, except the interval.
+    pub vars: Map<String, Value>,
+    /// The columns that name an entity.
+    pub key: Vec<String>,
+    /// The event time column.
+    pub time: String,
+    /// The label column.
+    pub label: String,
+    /// How long after its event a label is known, as written.
+    pub label_delay: String,
+    /// The sample weight column, if there is one.
+    pub weight: Option<String>,
+}
+
+/// Spans of time, each as an interval is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingWindows {
+    /// The interval that the training was asked for.
+    pub interval: String,
+    /// The events that it was fitted on.
+    pub train: String,
+    /// The events that it was measured on.
+    pub test: String,
+}
+
+/// How many rows a training saw.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RowCounts {
+    /// Fitted on.
+    pub train: u64,
+    /// Measured on.
+    pub test: u64,
+    /// Left out because their label is not known yet.
+    pub unlabelled: u64,
+    /// Left out by a policy of the encoder.
+    pub rejected: u64,
+    /// Training rows of each class, in the order of the classes; none for regression.
+    pub train_classes: Vec<u64>,
+}
+
+/// A pinned table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// The version, or what stands for it where the format has none.
+    pub version: String,
+    /// Where the table lies; without credentials.
+    pub location: String,
+}
+
+/// A metric with its interval of confidence; what is not finite is written as null and read as NaN.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measured {
+    /// On all rows.
+    #[serde(with = "nullable")]
+    pub value: f64,
+    /// The lower end.
+    #[serde(with = "nullable")]
+    pub low: f64,
+    /// The upper end.
+    #[serde(with = "nullable")]
+    pub high: f64,
+}
+
+/// What a model has to beat.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Baseline {
+    /// The algorithm's name.
+    pub algorithm: String,
+    /// Quality on the test rows.
+    pub metrics: BTreeMap<String, Measured>,
+}
+
+/// Every training row predicted by a model that has not seen it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CrossValidation {
+    /// How many models.
+    pub folds: u64,
+    /// Over the held-out rows of all folds together.
+    pub metrics: BTreeMap<String, Measured>,
+}
+
+/// JSON has no NaN.
+mod nullable {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &f64, out: S) -> Result<S::Ok, S::Error> {
+        value.is_finite().then_some(*value).serialize(out)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
+    }
+}

@@ -1,0 +1,268 @@
+//! The model card: an artifact as Markdown, after [Mitchell et al. 2019](https://arxiv.org/abs/1810.03993).
+//!
+//! A pure function of the artifact: no clock, so that the same version has the same card.
+
+use super::artifact::{Artifact, Measured};
+use super::files::Described;
+use crate::features::{FittedColumn, Levels};
+use crate::task::Task;
+use std::collections::BTreeMap;
+
+/// So many levels of a category are named.
+const LEVELS_SHOWN: usize = 8;
+
+/// The card of a version.
+pub fn render(described: &Described) -> String {
+    let artifact = &described.artifact;
+    let sections = [
+        summary(described),
+        section("Data", &data(artifact)),
+        section("Quality", &quality(artifact)),
+        section("Features", &features(artifact)),
+        section("Parameters", &parameters(artifact)),
+        section("SQL", &fenced("sql", &artifact.features.sql)),
+        section("Reproduce", &reproduce(described)),
+    ];
+    sections.join("\n")
+}
+
+fn section(title: &str, body: &str) -> String {
+    format!("## {title}\n\n{body}")
+}
+
+fn summary(described: &Described) -> String {
+    let artifact = &described.artifact;
+    let version = &described.version;
+    let what = match artifact.task {
+        Task::Binary => format!("the probability that `{}` is true", artifact.features.label),
+        Task::Multiclass => format!("the probability of each class of `{}`", artifact.features.label),
+        Task::Regression => format!("the value of `{}`", artifact.features.label),
+    };
+    let mut rows = vec![
+        ["task".to_owned(), artifact.task.to_string()],
+        ["algorithm".to_owned(), artifact.algorithm.clone()],
+        ["one prediction for each".to_owned(), artifact.features.key.join(", ")],
+    ];
+    if !artifact.classes.is_empty() {
+        rows.push(["classes".to_owned(), artifact.classes.join(", ")]);
+    }
+    if let Some(threshold) = artifact.threshold {
+        rows.push(["positive from".to_owned(), number(threshold)]);
+    }
+    rows.push(["sha256".to_owned(), version.sha256.clone()]);
+    format!(
+        "# {} {}\n\nPredicts {what}. A label is known {} after its event.\n\n{}",
+        text(&version.model),
+        version.version,
+        text(&artifact.features.label_delay),
+        table(["", ""], &rows)
+    )
+}
+
+fn data(artifact: &Artifact) -> String {
+    let inputs: Vec<[String; 3]> = artifact
+        .inputs
+        .iter()
+        .map(|(name, input)| [name.clone(), input.version.clone(), input.location.clone()])
+        .collect();
+    let rows = &artifact.rows;
+    let windows = [
+        ["trained on".to_owned(), artifact.windows.train.clone(), rows.train.to_string()],
+        ["measured on".to_owned(), artifact.windows.test.clone(), rows.test.to_string()],
+        ["left out: label not known yet".to_owned(), String::new(), rows.unlabelled.to_string()],
+        ["left out: rejected by the encoder".to_owned(), String::new(), rows.rejected.to_string()],
+    ];
+    let mut body = format!(
+        "{}\n{}",
+        table(["table", "version", "location"], &inputs),
+        table(["rows", "events", "count"], &windows)
+    );
+    if !rows.train_classes.is_empty() {
+        let classes = artifact.classes.iter().zip(&rows.train_classes);
+        let counts: Vec<[String; 2]> = classes.map(|(class, count)| [class.clone(), count.to_string()]).collect();
+        body.push('\n');
+        body.push_str(&table(["class", "training rows"], &counts));
+    }
+    body
+}
+
+fn quality(artifact: &Artifact) -> String {
+    let baseline = &artifact.baseline;
+    let rows: Vec<[String; 3]> = artifact
+        .metrics
+        .iter()
+        .map(|(name, own)| [name.clone(), measured(own), beside(&baseline.metrics, name)])
+        .collect();
+    let head = ["metric", "model", &format!("baseline ({})", baseline.algorithm)];
+    let mut body = format!("On the test rows; the interval of confidence in brackets.\n\n{}", table(head, &rows));
+    if let Some(validation) = &artifact.cross_validation {
+        let rows: Vec<[String; 2]> =
+            validation.metrics.iter().map(|(name, own)| [name.clone(), measured(own)]).collect();
+        body.push_str(&format!(
+            "\nOn held-out training rows, {}-fold cross-validation.\n\n{}",
+            validation.folds,
+            table(["metric", "model"], &rows)
+        ));
+    }
+    body
+}
+
+fn beside(metrics: &BTreeMap<String, Measured>, name: &str) -> String {
+    metrics.get(name).map(measured).unwrap_or_default()
+}
+
+fn measured(measured: &Measured) -> String {
+    let Measured { value, low, high } = *measured;
+    if low.is_finite() && high.is_finite() {
+        format!("{} [{}, {}]", number(value), number(low), number(high))
+    } else {
+        number(value)
+    }
+}
+
+fn features(artifact: &Artifact) -> String {
+    let encoder = &artifact.encoder;
+    let columns = artifact.signature().columns.iter().zip(encoder.columns());
+    let rows: Vec<[String; 3]> = columns
+        .map(|(column, fitted)| {
+            [column.name.clone(), format!("{} ({})", column.kind, column.arrow_type), encoded(fitted)]
+        })
+        .collect();
+    let weight = artifact.features.weight.as_ref().map(|weight| format!("; rows are weighted by `{weight}`"));
+    format!(
+        "{} columns give {} features; the event time is `{}`{}.\n\n{}",
+        rows.len(),
+        encoder.features(),
+        artifact.features.time,
+        weight.unwrap_or_default(),
+        table(["column", "type", "encoding"], &rows)
+    )
+}
+
+fn encoded(fitted: &FittedColumn) -> String {
+    match fitted {
+        FittedColumn::Number { fill, value, missing } => {
+            let value = if *value { "value" } else { "no value (it did not vary)" };
+            let missing = if *missing { ", and whether it is missing" } else { "" };
+            format!("{value}{missing}; missing is read as {}", number(*fill))
+        }
+        FittedColumn::Category { levels, null_level, folded } => {
+            let null = if *null_level { ", and null" } else { "" };
+            let folded = match folded.levels {
+                0 => String::new(),
+                count => format!("; the rarer ones ({count}, in {} rows) share all zeros", folded.rows),
+            };
+            format!("one feature a level: {}{null}{folded}", shown(levels))
+        }
+        FittedColumn::Dropped { reason } => format!("none: {reason}"),
+    }
+}
+
+fn shown(levels: &Levels) -> String {
+    let names = levels.names();
+    let first = names.iter().take(LEVELS_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(LEVELS_SHOWN) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
+fn parameters(artifact: &Artifact) -> String {
+    let given = |name: &str, value: String| [name.to_owned(), value];
+    let mut rows: Vec<[String; 2]> =
+        artifact.params.iter().map(|(name, value)| given(name, value.to_string())).collect();
+    rows.push(given("seed", artifact.seed.to_string()));
+    rows.push(given("class weights", artifact.class_weight.clone().unwrap_or_else(|| "all the same".to_owned())));
+    rows.extend(artifact.features.vars.iter().map(|(name, value)| given(&format!("${name}"), value.to_string())));
+    table(["parameter", "value"], &rows)
+}
+
+/// The command that trains the same model, with every table that has versions pinned.
+fn reproduce(described: &Described) -> String {
+    let artifact = &described.artifact;
+    let mut command = format!("lakemill train JOB.toml --interval {}", argument(&artifact.windows.interval));
+    for (name, input) in &artifact.inputs {
+        if input.version.bytes().all(|byte| byte.is_ascii_digit()) {
+            command.push_str(&format!(" \\\n  --set tables.{name}.version={}", input.version));
+        }
+    }
+    format!(
+        "With lakemill {} and the job `{}`; the same fingerprint gives the same bytes.\n\n{}\nFingerprint `{}`.\n",
+        described.lakemill,
+        artifact.model,
+        fenced("sh", &command),
+        artifact.fingerprint
+    )
+}
+
+/// An interval's name, which has no `/` and no `:`, as the command line takes it.
+fn argument(name: &str) -> String {
+    let bounds = name.split('_').map(|bound| match bound.split_once('T') {
+        Some((day, time)) if time.get(..6).is_some_and(|time| time.bytes().all(|byte| byte.is_ascii_digit())) => {
+            format!("{day}T{}:{}:{}", &time[..2], &time[2..4], &time[4..])
+        }
+        _ => bound.to_owned(),
+    });
+    bounds.collect::<Vec<_>>().join("/")
+}
+
+fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let mut out = line(head.iter().map(|cell| text(cell)).collect());
+    out.push_str(&format!("|{}\n", "---|".repeat(N)));
+    for row in rows {
+        out.push_str(&line(row.iter().map(|cell| text(cell)).collect()));
+    }
+    out
+}
+
+/// Text that stays in its cell, whatever the data's names are.
+fn text(cell: &str) -> String {
+    cell.replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;").replace(['\n', '\r'], " ")
+}
+
+/// A code block whose fence is longer than any in the code.
+fn fenced(language: &str, code: &str) -> String {
+    let longest = code.split(|next| next != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest.max(2) + 1);
+    format!("{fence}{language}\n{}\n{fence}\n", code.trim_end())
+}
+
+/// Four decimals, or an exponent where they would say nothing.
+fn number(value: f64) -> String {
+    let size = value.abs();
+    if value == 0.0 || (1e-3..1e6).contains(&size) {
+        let fixed = format!("{value:.4}");
+        fixed.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else if value.is_finite() {
+        format!("{value:.3e}")
+    } else {
+        "undefined".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::interval::Interval;
+
+    #[test]
+    fn numbers_are_short() {
+        let told: Vec<String> = [0.0, -0.5, 0.90712, 12.0, 1e-9, 2.5e7, f64::NAN].map(number).to_vec();
+        assert_eq!(told, ["0", "-0.5", "0.9071", "12", "1.000e-9", "2.500e7", "undefined"]);
+    }
+
+    #[test]
+    fn an_interval_can_be_typed_again() {
+        for written in ["2018-06-20", "2018-06-13/2018-06-20", "2018-06-20T06:00:00Z/2018-06-20T12:00:00.5Z"] {
+            let interval: Interval = written.parse().unwrap();
+            assert_eq!(argument(&interval.to_string()).parse::<Interval>().unwrap(), interval);
+        }
+    }
+
+    #[test]
+    fn code_and_cells_cannot_break_out() {
+        assert_eq!(fenced("sql", "SELECT '```'"), "````sql\nSELECT '```'\n````\n");
+        assert_eq!(text("a|b\nc<d"), "a\\|b c&lt;d");
+    }
+}

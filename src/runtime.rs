@@ -1,0 +1,118 @@
+//! The two pools of a process: tokio waits for I/O, rayon computes. Only this file builds them.
+//!
+//! They are apart because a thread that computes for seconds must not be one that answers I/O, and
+//! because rayon's work stealing wants exactly as many threads as there are cores to use.
+
+use crate::error::{Error, ErrorKind, Result};
+use std::future::Future;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// The process's pools; cheap to clone.
+#[derive(Clone)]
+pub struct Runtime {
+    io: Arc<tokio::runtime::Runtime>,
+    cpu: Arc<rayon::ThreadPool>,
+}
+
+impl Runtime {
+    /// Pools of `threads` threads each, or one for each core.
+    ///
+    /// # Errors
+    /// A usage error for zero threads; `failed` where the system gives no threads.
+    pub fn new(threads: Option<usize>) -> Result<Self> {
+        let threads = match threads {
+            Some(0) => return Err(Error::usage("the number of threads must be at least 1")),
+            Some(threads) => threads,
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        let io = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("lakemill-io")
+            // Planning a long query recurses deeply.
+            .thread_stack_size(8 << 20)
+            .enable_all()
+            .build()
+            .map_err(|source| Error::failed("could not start the I/O threads").because(source))?;
+        let cpu = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|index| format!("lakemill-cpu-{index}"))
+            .build()
+            .map_err(|source| Error::failed("could not start the compute threads").because(source))?;
+        Ok(Self { io: Arc::new(io), cpu: Arc::new(cpu) })
+    }
+
+    /// How many threads compute.
+    pub fn threads(&self) -> usize {
+        self.cpu.current_num_threads()
+    }
+
+    /// Runs `work` to its end, or to the first SIGINT or SIGTERM.
+    ///
+    /// # Errors
+    /// What `work` fails with; `interrupted` or `terminated` on a signal. Nothing is half-committed
+    /// then: every commit is one atomic operation after everything that it points to is complete.
+    pub fn run<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.io.block_on(async {
+            tokio::select! {
+                done = work => done,
+                kind = stop_signal() => Err(Error::new(kind, "stopped by a signal; nothing is half-committed")
+                    .hint("run the same command again: it goes on from the last committed state")),
+            }
+        })
+    }
+
+    /// Runs `work` on the compute pool without holding an I/O thread.
+    ///
+    /// # Errors
+    /// What `work` fails with; `failed` where it panicked.
+    pub async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        let (done, result) = oneshot::channel();
+        self.cpu.spawn(move || {
+            // The receiver is gone only when the run was stopped.
+            let _ = done.send(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)));
+        });
+        match result.await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(Error::failed("a computation panicked; this is a bug in lakemill")),
+        }
+    }
+
+    /// Runs blocking file work (LMDB, fsync) on a thread of its own.
+    ///
+    /// # Errors
+    /// What `work` fails with; `failed` where it panicked.
+    pub async fn block<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        match self.io.spawn_blocking(work).await {
+            Ok(result) => result,
+            Err(source) => Err(Error::failed("a file operation panicked; this is a bug in lakemill").because(source)),
+        }
+    }
+}
+
+/// Waits for the signal to stop.
+async fn stop_signal() -> ErrorKind {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            return tokio::select! {
+                _ = tokio::signal::ctrl_c() => ErrorKind::Interrupted,
+                _ = terminate.recv() => ErrorKind::Terminated,
+            };
+        }
+    }
+    // Without a handler the system's default action stops the process.
+    match tokio::signal::ctrl_c().await {
+        Ok(()) => ErrorKind::Interrupted,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// The largest resident set of this process so far, in bytes (0 where the system does not tell).
+pub fn peak_rss_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}

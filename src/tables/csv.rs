@@ -1,0 +1,25 @@
+//! Folders of CSV files, or a single one: UTF-8, comma, a header line, quotes doubled inside quotes.
+//!
+//! Types are found from the first [`INFERRED_ROWS`] rows over all files: whole numbers, floats,
+//! booleans, dates, timestamps, otherwise strings. An empty field is NULL. A later value that does
+//! not fit the type fails the read; it is never turned into NULL.
+
+use super::files::PlainFormat;
+use datafusion::datasource::file_format::csv::CsvFormat;
+use std::sync::Arc;
+
+/// Rows from which the types are found.
+pub(super) const INFERRED_ROWS: usize = 100_000;
+
+/// The format `csv`.
+pub(super) static CSV: PlainFormat = PlainFormat {
+    name: "csv",
+    endings: &["csv"],
+    reader: || {
+        // A field may hold line breaks, so a file is never cut in the middle.
+        let format = CsvFormat::default().with_has_header(true).with_newlines_in_values(true);
+        Arc::new(format.with_schema_infer_max_rec(INFERRED_ROWS))
+    },
+    has_statistics: false,
+    looks_orphaned: None,
+};

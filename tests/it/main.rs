@@ -1,0 +1,23 @@
+//! All integration tests in one binary, so that the dependencies are linked once.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
+
+mod command;
+mod crash;
+mod demo;
+mod features;
+mod house;
+mod job;
+mod lake;
+mod lookup;
+mod metrics;
+mod metrics_gate;
+mod models;
+mod models_payload;
+mod models_rules;
+mod models_traps;
+mod nightly;
+mod query;
+mod registry;
+mod shared;
+mod tables;
