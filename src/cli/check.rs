@@ -4,6 +4,7 @@ use super::Session;
 use super::job::JobArgs;
 use crate::error::Result;
 use clap::Args as ClapArgs;
+use serde_json::json;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
@@ -15,11 +16,11 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<()> {
     let checked = args.job.check();
     let Some(job) = checked.job else {
         if session.ui.is_json() {
-            session.ui.show(&checked.diagnostics, String::new)?;
+            session.ui.show(&json!({ "status": "failed", "diagnostics": checked.diagnostics }), String::new)?;
         }
         return Err(checked.diagnostics.into_error());
     };
-    session.ui.show(&checked.diagnostics, || {
+    session.ui.show(&json!({ "status": "done", "diagnostics": checked.diagnostics }), || {
         let warnings =
             if checked.diagnostics.is_empty() { String::new() } else { format!("{}\n\n", checked.diagnostics) };
         format!(

@@ -127,7 +127,9 @@ fn sql_mistakes(text: &str, path: &Path, job: Option<&JobFile>) -> Vec<Diagnosti
         Err(mistake) => return vec![diagnostic(text, &mistake)],
     };
     let Some(job) = job else { return Vec::new() };
-    let mistakes = sql.unknown_placeholders(&crate::plan::parameter_names(&job.spec));
+    let mut mistakes = sql.unknown_placeholders(&crate::plan::parameter_names(&job.spec));
+    let tables: Vec<&str> = job.spec.tables.keys().map(String::as_str).collect();
+    mistakes.extend(sql.unknown_tables(&tables));
     mistakes.iter().map(|mistake| diagnostic(text, mistake)).collect()
 }
 

@@ -105,11 +105,14 @@ fn stats(session: &Session, name: &str, home: &Home) -> Result<()> {
 fn dump(session: &Session, name: &str, home: &Home) -> Result<()> {
     let reader = open(session, name, home)?;
     let mut lines = Vec::new();
+    let as_json = session.ui.is_json();
     reader.each(&mut |key, value| {
-        lines.extend_from_slice(key);
-        lines.push(b'\t');
-        lines.extend_from_slice(value);
-        lines.push(b'\n');
+        if as_json {
+            let key = json!(String::from_utf8_lossy(key)).to_string();
+            lines.extend_from_slice(&[b"{\"key\":", key.as_bytes(), b",\"value\":", value, b"}\n"].concat());
+        } else {
+            lines.extend_from_slice(&[key, b"\t", value, b"\n"].concat());
+        }
         if lines.len() < 1 << 16 {
             return Ok(());
         }

@@ -112,10 +112,15 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
+    // `check` gives its diagnostics as the result.
+    let object = cli.global.output == Output::Json && !matches!(cli.command, Command::Check(_));
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             ui::error(&error);
+            if object {
+                ui::error_object(&error);
+            }
             // Threads that still compute must not hold up the end of a stopped run.
             std::process::exit(i32::from(error.kind().exit_code()))
         }

@@ -1,6 +1,7 @@
 //! The only place that prints: results to standard output, everything else to standard error.
 
 use crate::engine::progress::Progress;
+use crate::engine::receipt::ReceiptError;
 use crate::error::{Error, Result};
 use clap::ValueEnum;
 use comfy_table::presets::{NOTHING, UTF8_FULL_CONDENSED};
@@ -78,6 +79,14 @@ pub fn error(error: &Error) {
     }
     // With standard error gone there is nobody left to tell.
     let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// The same for a caller's code: one object on standard output, with the members that a failed
+/// receipt has.
+pub fn error_object(error: &Error) {
+    let object = serde_json::json!({ "status": "failed", "error": ReceiptError::from(error) });
+    // With standard output gone there is nobody left to tell.
+    let _ = print(format!("{object}\n").as_bytes());
 }
 
 /// Where log lines go.

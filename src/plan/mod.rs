@@ -105,8 +105,9 @@ impl Plan {
 
     fn with_inputs(&self, fingerprint: Fingerprint) -> Fingerprint {
         let fingerprint = fingerprint.part("sql", &self.sql.normalized());
-        let tables = self.inputs();
-        tables.iter().fold(fingerprint, |fingerprint, (name, version)| fingerprint.part(name, version))
+        // Where a table lies does not matter, but which table it is does.
+        let pinned = |table: &PinnedTable| format!("{} {}", table.version, table.identity());
+        self.tables.iter().fold(fingerprint, |fingerprint, table| fingerprint.part(&table.name, &pinned(table)))
     }
 }
 

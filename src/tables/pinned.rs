@@ -84,6 +84,17 @@ impl fmt::Debug for PinnedTable {
 }
 
 impl PinnedTable {
+    /// What tells this table from another of the same version number: the id in a Delta table's
+    /// metadata. Empty for plain files, whose version is a hash over them already.
+    pub fn identity(&self) -> String {
+        match &self.contents {
+            Contents::Delta(table) => {
+                table.snapshot().map(|state| state.metadata().id().to_owned()).unwrap_or_default()
+            }
+            Contents::Plain(_) => String::new(),
+        }
+    }
+
     /// Whether the data file at `path` (relative to the object store's root) belongs to the table's folder.
     pub fn holds(&self, path: &Path) -> bool {
         let below = |folder: &Path| path == folder || path.prefix_match(folder).is_some();

@@ -45,7 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("datafusion::", &["tables", "query", "engine"]),
     ("deltalake::", &["tables", "engine", "demo"]),
-    ("polars::", &["query"]),
+    ("use polars::", &["query"]),
     ("linfa", &["models"]),
     ("smartcore::", &["models"]),
     ("ndarray::", &["models"]),
