@@ -23,7 +23,7 @@ const SQL: (&str, &str) = ("sql/card_fraud.sql", include_str!("../../sql/card_fr
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
     /// About how many transactions to generate
-    #[arg(long, value_name = "N", default_value_t = 350_000)]
+    #[arg(long, value_name = "N", default_value_t = 350_000, value_parser = parse_rows)]
     rows: u64,
     /// The seed of everything random in the lake
     #[arg(long, default_value_t = 7)]
@@ -118,6 +118,14 @@ fn put_if_absent(path: &Path, text: &str) -> Result<()> {
     std::fs::create_dir_all(folder)
         .and_then(|()| std::fs::write(path, text))
         .map_err(|source| Error::failed("could not write the demo's job").with("file", path.display()).because(source))
+}
+
+/// Fewer rows are too few for a customer and a fraud; more are a slip of the keyboard.
+fn parse_rows(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(rows @ 1_000..=1_000_000_000) => Ok(rows),
+        _ => Err("give a whole number from 1000 to 1000000000".to_owned()),
+    }
 }
 
 /// A path as a TOML string, whatever characters are in it.

@@ -79,8 +79,20 @@ impl RunArgs {
         recorded.result.map(|()| recorded.receipt)
     }
 
+    /// A receipt that can't be written is better known before the run than after it.
+    fn check_receipt(&self) -> Result<()> {
+        let Some(path) = &self.receipt else { return Ok(()) };
+        let why = match folder_of(path) {
+            folder if !folder.is_dir() => "the folder of the receipt does not exist",
+            _ if path.is_dir() => "the receipt can't be written over a folder",
+            _ => return Ok(()),
+        };
+        Err(Error::usage(why).with("--receipt", path.display()))
+    }
+
     /// A plan that failed has no run; the caller's receipt says so all the same.
     pub(super) fn planned(&self, session: &Session, command: &str) -> Result<Plan> {
+        self.check_receipt()?;
         session.engine.runtime.run(self.plan()).inspect_err(|error| {
             let Some(path) = &self.receipt else { return };
             let job = self.job.job.display().to_string();
@@ -92,12 +104,15 @@ impl RunArgs {
     }
 }
 
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 fn write_atomically(path: &Path, receipt: &Receipt) -> Result<()> {
     let failed = |source: std::io::Error| {
         Error::failed("could not write the receipt").with("file", path.display()).because(source)
     };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder_of(path)).map_err(failed)?;
     let text = serde_json::to_vec_pretty(receipt)
         .map_err(|source| Error::failed("could not write the receipt as JSON").because(source))?;
     file.write_all(&text).and_then(|()| file.write_all(b"\n")).map_err(failed)?;

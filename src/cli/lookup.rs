@@ -3,6 +3,7 @@
 use super::ui::{bytes, count, pairs, print};
 use super::{Home, Session};
 use crate::error::{Error, Result};
+use crate::lake::check_name;
 use crate::lookup::{LookupReader, LookupTable, lookup};
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -51,6 +52,7 @@ pub(super) fn run(session: &Session, command: &Command) -> Result<()> {
 }
 
 fn open(session: &Session, name: &str, home: &Home) -> Result<Box<dyn LookupReader>> {
+    check_name("table", name)?;
     let home = home.location()?;
     let lookups = home.join("lookup");
     let folder = lookups
@@ -74,7 +76,7 @@ fn get(session: &Session, name: &str, key: &str, home: &Home) -> Result<()> {
     let Some(value) = reader.get(key.as_bytes())? else {
         let generation = reader.metadata().generation;
         return Err(Error::failed("there is no such key")
-            .with("key", key)
+            .with("key", key.escape_debug())
             .with("table", name)
             .with("generation", generation));
     };

@@ -47,7 +47,7 @@ struct Global {
     #[arg(long, global = true, value_enum, default_value_t)]
     output: Output,
     /// Threads for I/O and for computing; all results are the same at any number [default: one a core]
-    #[arg(long, global = true, value_name = "N", env = "LAKEMILL_THREADS")]
+    #[arg(long, global = true, value_name = "N", value_parser = parse_threads, env = "LAKEMILL_THREADS")]
     threads: Option<usize>,
     /// Memory for queries before they spill to disk, e.g. 512MiB or 4GiB
     #[arg(long, global = true, value_name = "SIZE", default_value = "1GiB", value_parser = parse_bytes, env = "LAKEMILL_MEMORY")]
@@ -201,6 +201,14 @@ fn log_to_stderr(global: &Global) -> Result<()> {
         .without_time()
         .init();
     Ok(())
+}
+
+/// Reads a number of threads that a machine can have.
+fn parse_threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(threads @ 1..=1024) => Ok(threads),
+        _ => Err("give a whole number from 1 to 1024".to_owned()),
+    }
 }
 
 /// Reads a size such as `512MiB`, `4GiB` or `1000000`.

@@ -64,8 +64,13 @@ fn row(receipt: &Receipt) -> Vec<String> {
 fn show(session: &Session, run: &str, home: &Home) -> Result<()> {
     let home = home.location()?;
     let receipts = session.engine.runtime.run(receipt::all(&home, None))?;
-    let found = receipts.iter().filter(|receipt| receipt.run_id.starts_with(run));
-    let newest = found.max_by(|a, b| a.started_at.cmp(&b.started_at)).ok_or_else(|| {
+    let found: Vec<&Receipt> = receipts.iter().filter(|receipt| receipt.run_id.starts_with(run)).collect();
+    if let Some(other) = found.iter().find(|receipt| receipt.run_id != found[0].run_id) {
+        return Err(Error::usage("more than one run has an id that begins so")
+            .with("run", run)
+            .hint(format!("write more of it: {}, {}, ...", found[0].run_id, other.run_id)));
+    }
+    let newest = found.into_iter().max_by(|a, b| a.started_at.cmp(&b.started_at)).ok_or_else(|| {
         Error::usage("no run has this id").with("run", run).hint("`lakemill runs list` shows the runs that there are")
     })?;
     session.ui.show(newest, || describe(newest))

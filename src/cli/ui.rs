@@ -72,13 +72,28 @@ pub fn print(bytes: &[u8]) -> Result<()> {
 pub fn error(error: &Error) {
     let mut text = format!("error: {error}\n");
     for cause in error.causes() {
-        text.push_str(&format!("  because: {cause}\n"));
+        // A quoted line with its marker keeps its columns: it stands below, not behind a word.
+        let separator = if cause.contains('\n') { '\n' } else { ' ' };
+        text.push_str(&format!("  because:{separator}{}\n", cause.trim_end()));
     }
     if let Some(hint) = error.hint_text() {
         text.push_str(&format!("  hint: {hint}\n"));
     }
     // With standard error gone there is nobody left to tell.
-    let _ = io::stderr().write_all(text.as_bytes());
+    let _ = io::stderr().write_all(shown(&text).as_bytes());
+}
+
+/// A message quotes what others wrote; none of it may steer the terminal.
+fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for next in text.chars() {
+        match next {
+            '\n' | '\t' => shown.push(next),
+            next if next.is_control() => shown.extend(next.escape_debug()),
+            next => shown.push(next),
+        }
+    }
+    shown
 }
 
 /// The same for a caller's code: one object on standard output, with the members that a failed

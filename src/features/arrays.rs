@@ -37,7 +37,7 @@ pub(super) fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a dyn A
         return Ok(batch.column(place).as_ref());
     }
     let known = schema.fields().iter().map(|field| field.name().as_str());
-    let error = Error::check("the SQL's output has no such column").with("column", name);
+    let error = Error::usage("the SQL's output has no such column").with("column", name);
     Err(match crate::error::did_you_mean(name, known) {
         Some(near) => error.hint(format!("did you mean `{near}`?")),
         None => error.hint("add it to the SELECT"),

@@ -88,7 +88,11 @@ impl GenerationMetadata {
         struct Version {
             format: u32,
         }
-        let damaged = |source| Error::verification("the generation's metadata is damaged").because(source);
+        let damaged = |source| {
+            Error::verification("the generation's metadata is damaged")
+                .because(source)
+                .hint("publish the interval again, or point CURRENT to an older generation")
+        };
         let Version { format } = serde_json::from_slice(bytes).map_err(damaged)?;
         if format != FORMAT {
             return Err(Error::verification(format!("the generation has format {format}, this binary reads {FORMAT}"))

@@ -62,7 +62,14 @@ pub(super) fn from_delta(error: deltalake::DeltaTableError) -> Error {
     if let Some(path) = missing_path(&text) {
         return missing_file(Some(&path)).because(error);
     }
-    Error::failed("the Delta table cannot be read").because(error)
+    if text.contains("Expected contiguous commit files") {
+        return Error::failed("the table's log lacks a commit: its numbers have a gap")
+            .hint("restore the missing file under _delta_log; without it no later version can be known");
+    }
+    // The library's text goes on with a backtrace where the environment asks for one.
+    Error::failed("the Delta table cannot be read")
+        .because(Error::failed(plain(&text)))
+        .hint("a commit under _delta_log is damaged: restore it, or have the table's writer repair it")
 }
 
 /// The refusal of a table for a feature that the Delta libraries do not read, if that is what `text` says.
@@ -144,12 +151,24 @@ fn from_arrow(error: &ArrowError) -> Error {
         | ArrowError::InvalidArgumentError(message)
         | ArrowError::ArithmeticOverflow(message) => Error::check(plain(message)),
         ArrowError::NotYetImplemented(message) => Error::usage(plain(message)),
+        ArrowError::ParquetError(message) => unreadable_parquet(message),
         other => Error::failed(plain(&other.to_string())),
     }
 }
 
 fn from_parquet(error: &ParquetError) -> Error {
-    Error::failed("a Parquet file cannot be read").because(Error::failed(plain(&error.to_string())))
+    unreadable_parquet(&error.to_string())
+}
+
+fn unreadable_parquet(text: &str) -> Error {
+    let error = Error::failed("a Parquet file cannot be read")
+        .because(Error::failed(plain(text)))
+        .hint("the file is cut off or altered: restore it, or read a version that does not list it");
+    let file = text.split_once(" for file ").and_then(|(_, tail)| tail.split_once(": "));
+    match file {
+        Some((path, _)) => error.with("file", path),
+        None => error,
+    }
 }
 
 /// The innermost DataFusion error, through everything that only wraps.

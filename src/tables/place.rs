@@ -99,7 +99,7 @@ impl Place {
         };
         if files.is_empty() {
             return Error::usage("the table does not exist: nothing lies there")
-                .hint("check the path; it is relative to the folder in which lakemill was started, or a URL");
+                .hint("check the path: in a job file it starts at the project root, on the command line at the current folder");
         }
         let mut endings: BTreeMap<String, usize> = BTreeMap::new();
         for file in files {

@@ -2,10 +2,13 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
 
+mod bad_inputs;
 mod command;
 mod crash;
 mod demo;
 mod features;
+mod flights;
+mod fraud_features;
 mod house;
 mod job;
 mod lake;
@@ -20,4 +23,5 @@ mod nightly;
 mod query;
 mod registry;
 mod shared;
+mod shipped;
 mod tables;

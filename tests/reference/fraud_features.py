@@ -1,12 +1,14 @@
 """Compares the card fraud features that lakemill computes with those that DuckDB computes, row by row.
 
-usage: fraud_features.py LAKE DAY FEATURES.parquet       needs: duckdb, numpy, pyarrow
+usage: fraud_features.py LAKE INTERVAL FEATURES.parquet       needs: duckdb, numpy, pyarrow
 
-LAKE has the table `transactions` (only appended to), partitioned by tx_date; FEATURES.parquet is the result of sql/card_fraud.sql for
-the interval DAY (`lakemill query sql/card_fraud.sql --job jobs/card_fraud.toml --interval DAY`).
+LAKE has the table `transactions` (only appended to), partitioned by tx_date; INTERVAL is a day, or START/END (half-open);
+FEATURES.parquet is the result of sql/card_fraud.sql for it:
+`lakemill query sql/card_fraud.sql --job jobs/card_fraud.toml --interval INTERVAL --format parquet --out FEATURES.parquet`.
 Counts, shares and flags must be equal; means may differ by rounding, and the largest relative difference is printed.
 The SQL here is written on epoch seconds and one scan of all rows, so that it shares nothing with the shipped one.
 """
+import datetime
 import sys
 
 import duckdb
@@ -14,7 +16,7 @@ import numpy as np
 
 SQL = """
 with tx as (select *, epoch(tx_datetime)::bigint as s from read_parquet('{lake}/transactions/*/*.parquet', hive_partitioning = true)
-            where tx_datetime < '{day}'::timestamptz + interval 1 day),
+            where tx_datetime < '{end}'::timestamptz),
 f as (select transaction_id, customer_id, tx_datetime, tx_fraud, tx_amount,
   isodow(tx_datetime) >= 6 as weekend, hour(tx_datetime) <= 6 as night,
   count(*) over c1 as customer_count_1d, avg(tx_amount) over c1 as customer_mean_amount_1d,
@@ -30,12 +32,14 @@ f as (select transaction_id, customer_id, tx_datetime, tx_fraud, tx_amount,
   t1 as (partition by terminal_id order by s range between 691199 preceding and 604800 preceding),
   t7 as (partition by terminal_id order by s range between 1209599 preceding and 604800 preceding),
   t30 as (partition by terminal_id order by s range between 3196799 preceding and 604800 preceding))
-select * from f where tx_datetime >= '{day}'::timestamptz order by transaction_id"""
+select * from f where tx_datetime >= '{start}'::timestamptz order by transaction_id"""
 
-lake, day, features = sys.argv[1:4]
+lake, interval, features = sys.argv[1:4]
+start, _, end = interval.partition("/")
+end = end or str(datetime.date.fromisoformat(start) + datetime.timedelta(days=1))
 con = duckdb.connect()
 con.execute("set TimeZone = 'UTC'")
-want = con.sql(SQL.format(lake=lake, day=day)).to_arrow_table()
+want = con.sql(SQL.format(lake=lake, start=start, end=end)).to_arrow_table()
 got = con.sql(f"select * from read_parquet('{features}') order by transaction_id").to_arrow_table()
 assert got.num_rows == want.num_rows, f"{got.num_rows} rows, not {want.num_rows}"
 assert set(got.column_names) == set(want.column_names), set(got.column_names) ^ set(want.column_names)

@@ -22,7 +22,7 @@ pub fn read(table: &Path) -> Result<Option<u64>> {
     number.map(Some).ok_or_else(|| {
         Error::verification("the pointer to the current generation is damaged")
             .with("file", path.display())
-            .with("content", shortened(&bytes))
+            .with("content", shortened(bytes.trim_ascii_end()))
             .hint("write the name of a generation into it, for example v=000001; it holds nothing else")
     })
 }

@@ -76,7 +76,8 @@ impl FileReader {
         Err(Error::verification(format!("the generation has other {what} than recorded"))
             .with("folder", self.folder.display())
             .with("recorded", recorded)
-            .with("found", found))
+            .with("found", found)
+            .hint("publish the interval again, or point CURRENT to an older generation"))
     }
 }
 
@@ -84,7 +85,10 @@ impl FileReader {
 /// process.
 fn check_length(path: &Path, recorded: u64) -> Result<()> {
     let found = fs::metadata(path).map(|metadata| metadata.len()).map_err(|source| {
-        Error::verification("the generation lacks its data").with("file", path.display()).because(source)
+        Error::verification("the generation lacks its data")
+            .with("file", path.display())
+            .because(source)
+            .hint("publish the interval again, or point CURRENT to an older generation")
     })?;
     if found == recorded {
         return Ok(());

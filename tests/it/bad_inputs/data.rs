@@ -1,0 +1,55 @@
+//! Data that is not what the job says it is, or is not there; what is a stated policy is no failure.
+
+use super::place::Place;
+use super::{Case, call, case, score};
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        score("data_null_key", 3)
+            .sql("  transaction_id,", "  CASE WHEN tx_amount <= 100 THEN transaction_id END AS transaction_id,"),
+        score("data_null_time", 3)
+            .sql("  tx_datetime,", "  CASE WHEN tx_amount <= 100 THEN tx_datetime END AS tx_datetime,"),
+        score("data_outside_the_interval", 3).sql("< $interval_end", "< $interval_end + INTERVAL '1 day'"),
+        score("data_time_is_a_text", 2).sql("  tx_datetime,", "  CAST(tx_datetime AS VARCHAR) AS tx_datetime,"),
+        score("data_every_row_rejected", 3).sql("  tx_amount,", "  CAST('Infinity' AS DOUBLE) AS tx_amount,"),
+        score("data_division_by_zero", 3).sql("  tx_amount", "  1 / (tx_fraud - tx_fraud) AS share, tx_amount"),
+        score("data_cast_fails", 3).sql("  tx_amount", "  CAST('c' || customer_id AS BIGINT) AS number, tx_amount"),
+        case("data_no_rows_to_score", 4, &["score", "job.toml", "--interval", "2019-06-11"]),
+        case("data_no_rows_to_train", 4, &["train", "job.toml", "--interval", "2019-06-11"]),
+        case("data_no_rows_to_evaluate", 4, &["evaluate", "job.toml", "--interval", "2019-06-11"]),
+    ]
+}
+
+fn score_json(place: &Place, interval: &str, more: &[&str]) -> serde_json::Value {
+    let args = ["score", "job.toml", "--interval", interval, "--output", "json"];
+    call(place, &[&args, more].concat()).expect(0).json()
+}
+
+#[test]
+fn infinite_and_null_features_are_counted_and_do_not_fail_the_run() {
+    let place = Place::new();
+    place.edit(
+        "risk.sql",
+        "  tx_amount,",
+        "  CASE WHEN tx_amount > 100 THEN CAST('Infinity' AS DOUBLE) WHEN tx_amount > 10 THEN tx_amount END AS tx_amount,",
+    );
+    let receipt = score_json(&place, "2018-06-11", &[]);
+    let rejected = receipt["rows_rejected"].as_u64().unwrap();
+    assert!(rejected > 0, "{receipt}");
+    assert_eq!(receipt["rows_in"].as_u64().unwrap(), receipt["rows_out"].as_u64().unwrap() + rejected);
+    let counts = &receipt["data"]["counts"]["rejected"]["counts"][0];
+    assert_eq!(counts["column"], "tx_amount", "{receipt}");
+    assert_eq!(counts["reason"], "infinite", "{receipt}");
+    assert!(receipt["data"]["counts"]["imputed"].to_string().contains("tx_amount"), "{receipt}");
+}
+
+#[test]
+fn an_interval_without_rows_is_an_empty_slice_where_that_is_allowed() {
+    let place = Place::new();
+    let pointer = place.read("home/lookup/risk/CURRENT");
+    let receipt = score_json(&place, "2019-06-11", &["--allow-empty"]);
+    assert_eq!(receipt["status"], "done");
+    assert_eq!(receipt["rows_in"], 0);
+    assert_eq!(place.read("home/lookup/risk/CURRENT"), pointer, "readers keep what they had");
+    assert_eq!(score_json(&place, "2019-06-11", &["--allow-empty"])["status"], "noop");
+}

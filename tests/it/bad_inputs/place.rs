@@ -1,0 +1,219 @@
+//! The folder in which a case runs: a lake, a job, its SQL, and a home with one of everything.
+
+use super::call;
+use lakemill::demo::{Generator, Spec, write_lake};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+const JOB: &str = r#"version = 1
+name = "risk"
+home = "home"
+
+[tables]
+transactions = { path = "lake/transactions" }
+
+[features]
+sql = "risk.sql"
+key = ["transaction_id"]
+time = "tx_datetime"
+label = "tx_fraud"
+label_delay = "1d"
+exclude = ["customer_id"]
+
+[model]
+task = "binary"
+algorithm = "logistic_regression"
+seed = 7
+window = "4d"
+split = { by = "time", test = "2d" }
+
+[score]
+output = "predictions/risk"
+passthrough = ["customer_id"]
+
+[lookup]
+store = "file"
+key = "customer_id"
+value = ["score", "prediction"]
+keep = "latest"
+"#;
+
+const SQL: &str = "SELECT
+  transaction_id,
+  tx_datetime,
+  customer_id,
+  tx_fraud,
+  tx_amount,
+  extract(hour FROM tx_datetime) AS hour
+FROM transactions
+WHERE tx_datetime >= $interval_start AND tx_datetime < $interval_end
+";
+
+/// Made once for all cases, copied for each.
+static TEMPLATE: LazyLock<Place> = LazyLock::new(|| {
+    let place = Place::empty();
+    place.write("job.toml", JOB);
+    place.write("risk.sql", SQL);
+    // Few days are few files to copy; customers enough for some frauds on each day.
+    let start = chrono::NaiveDate::from_ymd_opt(2018, 6, 1).unwrap();
+    let spec = Spec { customers: 600, terminals: 1200, start, days: 12, seed: 7 };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let generator = Generator::new(spec).unwrap();
+    runtime.block_on(write_lake(&generator, &place.path.join("lake"), &mut |_, _| {})).unwrap();
+    call(&place, &["run", "job.toml", "--interval", "2018-06-10"]).expect(0);
+    place
+});
+
+/// A case's folder.
+pub struct Place {
+    _kept: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Place {
+    fn empty() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().canonicalize().unwrap();
+        Self { _kept: folder, path }
+    }
+
+    /// A copy of the template.
+    pub fn new() -> Self {
+        let place = Self::empty();
+        copy(&TEMPLATE.path, &place.path);
+        place
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a file, and the folders above it.
+    pub fn write(&self, file: &str, content: impl AsRef<[u8]>) {
+        let path = self.path.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    pub fn read(&self, file: &str) -> Vec<u8> {
+        fs::read(self.path.join(file)).unwrap()
+    }
+
+    /// Replaces a text that must be there.
+    pub fn edit(&self, file: &str, from: &str, to: &str) {
+        let text = String::from_utf8(self.read(file)).unwrap();
+        assert!(text.contains(from), "{file} has no {from:?}");
+        self.write(file, text.replacen(from, to, 1));
+    }
+
+    /// Removes a file or a folder.
+    pub fn remove(&self, path: &str) {
+        let path = self.path.join(path);
+        if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+    }
+
+    /// Keeps the first half of a file.
+    pub fn halve(&self, file: &str) {
+        let bytes = self.read(file);
+        self.write(file, &bytes[..bytes.len() / 2]);
+    }
+
+    /// The one file of a folder that begins and ends so.
+    pub fn one(&self, folder: &str, start: &str, end: &str) -> String {
+        let names = fs::read_dir(self.path.join(folder)).unwrap();
+        let mut names: Vec<String> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| name.starts_with(start) && name.ends_with(end));
+        assert_eq!(names.len(), 1, "{names:?}");
+        format!("{folder}/{}", names[0])
+    }
+
+    /// Every folder (with a slash at the end) and every file with its bytes, by relative path.
+    pub fn everything(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut found = BTreeMap::new();
+        collect(&self.path, &self.path, &mut found);
+        found
+    }
+
+    /// A message without what differs from run to run: this folder, hashes, random names, instants of now.
+    pub fn masked(&self, text: &str) -> String {
+        let folder = self.path.to_string_lossy();
+        let text = text.replace(&*folder, "TMP").replace(folder.trim_start_matches('/'), "TMP");
+        let mut masked = String::new();
+        let mut rest = text.as_str();
+        while let Some(next) = rest.chars().next() {
+            let (length, mask) = variable(rest, masked.chars().last());
+            if length > 0 {
+                masked.push_str(mask);
+                rest = &rest[length..];
+            } else {
+                masked.push(next);
+                rest = &rest[next.len_utf8()..];
+            }
+        }
+        masked
+    }
+}
+
+/// How long a part that differs from run to run stands at the start of `text`, and what to write instead.
+fn variable(text: &str, before: Option<char>) -> (usize, &'static str) {
+    if before.is_some_and(|before| before.is_ascii_alphanumeric()) {
+        return (0, "");
+    }
+    let fits = |pattern: &str| {
+        let mut bytes = text.bytes();
+        pattern.bytes().all(|wanted| {
+            bytes.next().is_some_and(|found| match wanted {
+                b'x' => found.is_ascii_digit() || (b'a'..=b'f').contains(&found),
+                b'9' => found.is_ascii_digit(),
+                _ => found == wanted,
+            })
+        })
+    };
+    if fits("xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx") {
+        return (36, "UUID");
+    }
+    // Instants of the clock have a fraction; those of the job and of the demo lake have none.
+    if fits("9999-99-99T99:99:99.") {
+        return (text.find('Z').map_or(0, |end| end + 1), "INSTANT");
+    }
+    let hexadecimal = text.bytes().take_while(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte)).count();
+    if hexadecimal == 16 || hexadecimal == 64 { (hexadecimal, "HASH") } else { (0, "") }
+}
+
+fn collect(root: &Path, folder: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            found.insert(format!("{name}/"), Vec::new());
+            collect(root, &path, found);
+        } else {
+            found.insert(name, fs::read(&path).unwrap());
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            fs::create_dir(&target).unwrap();
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_differs_from_run_to_run_is_masked_and_nothing_else() {
+    let place = Place::empty();
+    let folder = place.path.display();
+    let text = format!(
+        "{folder}/a payload-0123456789abcdef.arrow part-0-09458647-72e1-4c34-9281-8352d41b3cef-c 2026-11-21T09:43:03.5Z 2018-06-11T00:00:00Z 1051"
+    );
+    assert_eq!(place.masked(&text), "TMP/a payload-HASH.arrow part-0-UUID-c INSTANT 2018-06-11T00:00:00Z 1051");
+}

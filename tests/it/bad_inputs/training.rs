@@ -1,0 +1,24 @@
+//! Trainings that can't be: labels, weights, windows.
+
+use super::{Case, case, train};
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        train("train_one_class_only", 3).sql("  tx_fraud,", "  0 * tx_fraud AS tx_fraud,"),
+        train("train_no_label_is_known", 3).sql("  tx_fraud,", "  nullif(tx_fraud, tx_fraud) AS tx_fraud,"),
+        train("train_label_is_neither_0_nor_1", 3).sql("  tx_fraud,", "  2 * tx_fraud AS tx_fraud,"),
+        train("train_label_is_a_text", 3)
+            .sql("  tx_fraud,", "  CASE tx_fraud WHEN 1 THEN 'yes' ELSE 'no' END AS tx_fraud,"),
+        train("train_label_is_an_instant", 3).sql("  tx_fraud,", "  tx_datetime AS tx_fraud,"),
+        train("train_number_from_a_text", 3)
+            .sql("  tx_fraud,", "  'a' AS tx_fraud,")
+            .set("model.task=regression")
+            .set("model.algorithm=linear_regression"),
+        train("train_negative_weight", 3)
+            .sql("  tx_amount,", "  -1.0 AS weight, tx_amount,")
+            .set("features.weight=weight"),
+        train("train_weight_of_an_unknown_class", 2).set("model.class_weight={ fraud = 2.0 }"),
+        train("train_every_row_rejected", 3).sql("  tx_amount,", "  CAST('Infinity' AS DOUBLE) AS tx_amount,"),
+        case("train_before_the_first_day", 3, &["train", "job.toml", "--interval", "2018-06-02"]),
+    ]
+}
