@@ -50,16 +50,27 @@ impl Runtime {
     /// Runs `work` to its end, or to the first SIGINT or SIGTERM.
     ///
     /// # Errors
+    /// As [`Runtime::until_stopped`].
+    pub fn run<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.io.block_on(self.until_stopped(work))
+    }
+
+    /// Runs `work` to its end; it minds signals itself, so that it can still write a receipt.
+    pub fn run_recorded<T>(&self, work: impl Future<Output = T>) -> T {
+        self.io.block_on(work)
+    }
+
+    /// `work`, or the first SIGINT or SIGTERM.
+    ///
+    /// # Errors
     /// What `work` fails with; `interrupted` or `terminated` on a signal. Nothing is half-committed
     /// then: every commit is one atomic operation after everything that it points to is complete.
-    pub fn run<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        self.io.block_on(async {
-            tokio::select! {
-                done = work => done,
-                kind = stop_signal() => Err(Error::new(kind, "stopped by a signal; nothing is half-committed")
-                    .hint("run the same command again: it goes on from the last committed state")),
-            }
-        })
+    pub async fn until_stopped<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            done = work => done,
+            kind = stop_signal() => Err(Error::new(kind, "stopped by a signal; nothing is half-committed")
+                .hint("run the same command again: it goes on from the last committed state")),
+        }
     }
 
     /// Runs `work` on the compute pool without holding an I/O thread.

@@ -24,9 +24,10 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<()> {
         let warnings =
             if checked.diagnostics.is_empty() { String::new() } else { format!("{}\n\n", checked.diagnostics) };
         format!(
-            "{warnings}{} is in order: {} tables, SQL {}",
+            "{warnings}{} is in order: {} {}, SQL {}",
             job.path.display(),
             job.spec.tables.len(),
+            if job.spec.tables.len() == 1 { "table" } else { "tables" },
             job.sql_path.display()
         )
     })

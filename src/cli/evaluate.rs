@@ -19,6 +19,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(session: &Session, args: &Args) -> Result<()> {
+    args.run.refuse_receipt()?;
     let plan = args.run.planned(session, "evaluate")?;
     let evaluation = session.engine.runtime.run(evaluate(&session.engine, &plan, &args.models))?;
     session.meter.clear();

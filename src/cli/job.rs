@@ -1,5 +1,6 @@
 //! The arguments that name a job and an interval, and what they become.
 
+use super::file::{begin, folder_of};
 use super::{Session, ui};
 use crate::engine::Recorded;
 use crate::engine::receipt::Receipt;
@@ -79,6 +80,16 @@ impl RunArgs {
         recorded.result.map(|()| recorded.receipt)
     }
 
+    /// For commands that change nothing and so have no receipt.
+    pub(super) fn refuse_receipt(&self) -> Result<()> {
+        match &self.receipt {
+            Some(_) => {
+                Err(Error::usage("this command changes nothing, so it has no receipt").hint("leave --receipt out"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// A receipt that can't be written is better known before the run than after it.
     fn check_receipt(&self) -> Result<()> {
         let Some(path) = &self.receipt else { return Ok(()) };
@@ -104,15 +115,11 @@ impl RunArgs {
     }
 }
 
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 fn write_atomically(path: &Path, receipt: &Receipt) -> Result<()> {
     let failed = |source: std::io::Error| {
         Error::failed("could not write the receipt").with("file", path.display()).because(source)
     };
-    let mut file = tempfile::NamedTempFile::new_in(folder_of(path)).map_err(failed)?;
+    let mut file = begin(path).map_err(failed)?;
     let text = serde_json::to_vec_pretty(receipt)
         .map_err(|source| Error::failed("could not write the receipt as JSON").because(source))?;
     file.write_all(&text).and_then(|()| file.write_all(b"\n")).map_err(failed)?;

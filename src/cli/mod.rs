@@ -5,6 +5,7 @@
 mod check;
 mod demo;
 mod evaluate;
+mod file;
 mod job;
 mod lookup;
 mod models;
@@ -17,7 +18,7 @@ mod train;
 pub mod ui;
 
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -139,6 +140,11 @@ fn run(cli: Cli) -> Result<()> {
     let session = Session { engine, ui: Ui::new(cli.global.output), meter };
     let result = dispatch(&session, cli.command);
     session.meter.clear();
+    let stopped = |error: &Error| matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Terminated);
+    if result.as_ref().is_err_and(stopped) {
+        // Waiting for threads that still compute could take minutes; the process ends without them.
+        std::mem::forget(session);
+    }
     result
 }
 

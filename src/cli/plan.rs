@@ -20,6 +20,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(session: &Session, args: &Args) -> Result<()> {
+    args.run.refuse_receipt()?;
     let plan = args.run.planned(session, "plan")?;
     let preview = session.engine.runtime.run(preview(&session.engine, &plan, &args.model))?;
     session.meter.clear();

@@ -1,5 +1,6 @@
 //! `lakemill query`: read-only SQL over pinned tables.
 
+use super::file::begin;
 use super::job::JobArgs;
 use super::ui::print;
 use super::{Session, current_dir};
@@ -159,8 +160,7 @@ async fn as_one_object(planned: &PlannedQuery) -> Result<()> {
 async fn to_file(planned: &PlannedQuery, format: Format, path: &Path) -> Result<()> {
     let failed =
         |source: std::io::Error| Error::failed("could not write the file").with("file", path.display()).because(source);
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let file = begin(path).map_err(failed)?;
     let file = stream(planned, format, file).await.at("file", path.display())?;
     file.persist(path).map_err(|source| failed(source.error))?;
     Ok(())

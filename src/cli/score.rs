@@ -4,6 +4,7 @@ use super::Session;
 use super::job::RunArgs;
 use super::runs::describe;
 use super::train::trained;
+use crate::engine::receipt::ReceiptError;
 use crate::engine::{self, RunOptions, ScoreOptions};
 use crate::error::Result;
 use clap::Args as ClapArgs;
@@ -39,7 +40,7 @@ pub(super) fn score(session: &Session, args: &Args) -> Result<()> {
     let plan = args.run.planned(session, "score")?;
     let options = ScoreOptions { model: args.model.clone(), force: args.force, allow_empty: args.allow_empty };
     let engine = &session.engine;
-    let recorded = engine.runtime.run(async { Ok(engine::score(engine, &plan, &options).await) })?;
+    let recorded = engine.runtime.run_recorded(engine::score(engine, &plan, &options));
     let receipt = args.run.deliver(recorded)?;
     session.meter.clear();
     session.ui.show(&receipt, || describe(&receipt))
@@ -49,8 +50,12 @@ pub(super) fn run(session: &Session, args: &FullArgs) -> Result<()> {
     let plan = args.run.planned(session, "run")?;
     let options = RunOptions { retrain: args.retrain, allow_empty: args.allow_empty };
     let engine = &session.engine;
-    let outcome = engine.runtime.run(async { Ok(engine::run(engine, &plan, options).await) })?;
-    let receipt = args.run.deliver(outcome.recorded)?;
+    let outcome = engine.runtime.run_recorded(engine::run(engine, &plan, options));
+    let mut recorded = outcome.recorded;
+    if let (Ok(()), Some(refused)) = (&recorded.result, &outcome.refused) {
+        recorded.receipt.error = Some(ReceiptError::from(refused));
+    }
+    let receipt = args.run.deliver(recorded)?;
     session.meter.clear();
     session.ui.show(&receipt, || {
         let training = outcome.training.as_ref().map(|training| format!("{}\n\n", trained(training)));

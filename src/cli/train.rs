@@ -23,7 +23,7 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<()> {
     let plan = args.run.planned(session, "train")?;
     let options = TrainOptions { force: args.force, promote: false };
     let engine = &session.engine;
-    let (recorded, _) = engine.runtime.run(async { Ok(engine::train(engine, &plan, options).await) })?;
+    let (recorded, _) = engine.runtime.run_recorded(engine::train(engine, &plan, options));
     let receipt = args.run.deliver(recorded)?;
     session.meter.clear();
     session.ui.show(&receipt, || trained(&receipt))

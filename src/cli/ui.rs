@@ -9,7 +9,8 @@ use comfy_table::{CellAlignment, Table};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How results are written.
@@ -21,6 +22,9 @@ pub enum Output {
     /// One compact JSON object as the last line of standard output.
     Json,
 }
+
+/// Whether a result has been shown: there is one object for a caller's code.
+static SHOWN: AtomicBool = AtomicBool::new(false);
 
 /// Where a command's result goes.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +43,7 @@ impl Ui {
     /// # Errors
     /// `failed` where standard output can't be written; a closed pipe is no error.
     pub fn show(&self, result: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
+        SHOWN.store(true, Ordering::Relaxed);
         let text = match self.output {
             Output::Table => text(),
             Output::Json => serde_json::to_string(result)
@@ -99,6 +104,10 @@ fn shown(text: &str) -> String {
 /// The same for a caller's code: one object on standard output, with the members that a failed
 /// receipt has.
 pub fn error_object(error: &Error) {
+    // A result that was shown has the error in it.
+    if SHOWN.load(Ordering::Relaxed) {
+        return;
+    }
     let object = serde_json::json!({ "status": "failed", "error": ReceiptError::from(error) });
     // With standard output gone there is nobody left to tell.
     let _ = print(format!("{object}\n").as_bytes());
@@ -185,7 +194,7 @@ pub fn number(value: f64) -> String {
 /// Progress on standard error: a spinner on a terminal, elsewhere one line every 30 seconds.
 pub struct Meter {
     bar: Option<ProgressBar>,
-    plain: Mutex<(Instant, &'static str)>,
+    now: Arc<Mutex<(&'static str, u64)>>,
 }
 
 /// How often a run tells a log that it still lives.
@@ -194,7 +203,14 @@ const PLAIN_EVERY: Duration = Duration::from_secs(30);
 impl Meter {
     /// A meter for this process's standard error; a silent one where `quiet`.
     pub fn new(quiet: bool) -> Self {
-        let bar = (!quiet && io::stderr().is_terminal()).then(|| {
+        let now = Arc::new(Mutex::new(("", 0)));
+        let terminal = io::stderr().is_terminal();
+        if !quiet && !terminal {
+            let now = Arc::clone(&now);
+            // Ends with the process.
+            std::thread::spawn(move || tell_now_and_then(&now));
+        }
+        let bar = (!quiet && terminal).then(|| {
             let bar = ProgressBar::new_spinner();
             if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {prefix} [{elapsed}]") {
                 bar.set_style(style);
@@ -202,9 +218,7 @@ impl Meter {
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
-        // A quiet meter's next line is due never.
-        let since = if quiet { Instant::now() + Duration::from_secs(86_400 * 365) } else { Instant::now() };
-        Self { bar, plain: Mutex::new((since, "")) }
+        Self { bar, now }
     }
 
     /// Takes the bar off the terminal.
@@ -215,25 +229,36 @@ impl Meter {
     }
 }
 
+/// Also a step without rows, such as a long fit, shows that the run lives.
+fn tell_now_and_then(now: &Mutex<(&'static str, u64)>) {
+    let began = Instant::now();
+    loop {
+        std::thread::sleep(PLAIN_EVERY);
+        let Ok((step, rows)) = now.lock().map(|now| *now) else { return };
+        let passed = if rows > 0 { format!(", {} rows", count(rows)) } else { String::new() };
+        if !step.is_empty() {
+            let _ = writeln!(io::stderr(), "{step}{passed}, {} s so far", began.elapsed().as_secs());
+        }
+    }
+}
+
 impl Progress for Meter {
     fn step(&self, name: &'static str) {
         if let Some(bar) = &self.bar {
             bar.set_message(name);
             bar.set_prefix("");
         }
-        if let Ok(mut plain) = self.plain.lock() {
-            plain.1 = name;
+        if let Ok(mut now) = self.now.lock() {
+            *now = (name, 0);
         }
     }
 
     fn rows(&self, rows: u64) {
         if let Some(bar) = &self.bar {
-            return bar.set_prefix(format!("{} rows", count(rows)));
+            bar.set_prefix(format!("{} rows", count(rows)));
         }
-        let Ok(mut plain) = self.plain.lock() else { return };
-        if Instant::now().saturating_duration_since(plain.0) >= PLAIN_EVERY {
-            plain.0 = Instant::now();
-            let _ = writeln!(io::stderr(), "{}: {} rows", plain.1, count(rows));
+        if let Ok(mut now) = self.now.lock() {
+            now.1 = rows;
         }
     }
 }

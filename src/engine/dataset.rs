@@ -173,14 +173,18 @@ fn stacked(encoded: &[Encoded], features: usize, rows: usize) -> FeatureBlock {
     block
 }
 
-/// The first rows of the batches with only `columns`, as one batch.
+/// The given rows (ascending, numbered through all batches) with only `columns`, as one batch.
 ///
 /// # Errors
-/// `failed` where Arrow can't cut the batch.
-pub fn first_rows(batches: &[RecordBatch], columns: &[&str], rows: usize) -> Result<Option<RecordBatch>> {
-    let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(None) };
-    let schema = batch.schema();
-    let indices: Vec<usize> = columns.iter().filter_map(|name| schema.index_of(name).ok()).collect();
-    let projected = batch.project(&indices).map_err(|source| Error::failed("could not cut a batch").because(source))?;
-    Ok(Some(projected.slice(0, rows.min(projected.num_rows()))))
+/// `failed` where Arrow can't cut the batches, or there is no row.
+pub fn rows_of(batches: &[RecordBatch], columns: &[&str], rows: &[usize]) -> Result<RecordBatch> {
+    let uncut = |source| Error::failed("could not cut the batches").because(source);
+    let mut parts = Vec::new();
+    for (batch, local) in chosen_by_batch(batches, rows) {
+        let schema = batch.schema();
+        let indices: Vec<usize> = columns.iter().filter_map(|name| schema.index_of(name).ok()).collect();
+        parts.push(take_rows(&batch.project(&indices).map_err(uncut)?, &local)?);
+    }
+    let first = parts.first().ok_or_else(|| Error::failed("there is no row to keep"))?;
+    arrow::compute::concat_batches(&first.schema(), &parts).map_err(uncut)
 }

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::dataset::Dataset;
-use super::scored::{ScoredRows, outputs_of, positions, score_labelled};
+use super::scored::{ScoredRows, Wanted, outputs_of, positions, score_labelled};
 use super::train::metric_options;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{
@@ -59,7 +59,7 @@ pub async fn evaluate(engine: &Engine, plan: &Plan, models: &[String]) -> Result
             Some((_, model, _)) => Arc::clone(model),
             None => Arc::new(registry.load(name, version).await?),
         };
-        let rows = score_labelled(engine, plan, &model, plan.interval).await?;
+        let rows = score_labelled(engine, plan, &model, plan.interval, Wanted::All).await?;
         scored.push((reference.clone(), model, rows));
     }
     same_labels(&scored)?;

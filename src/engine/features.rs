@@ -5,11 +5,14 @@ use crate::error::{Error, Result};
 use crate::interval::Interval;
 use crate::job;
 use crate::plan::Plan;
-use crate::query::{FeatureSql, PlannedQuery, ScanEstimate, Session, SessionOptions, from_datafusion, polars};
+use crate::query::{
+    FeatureSql, Parameters, PlannedQuery, ScanEstimate, Session, SessionOptions, Value, from_datafusion, polars,
+};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
+use serde_json::Map;
 use tokio::sync::mpsc;
 
 /// Batches in order, each a few thousand rows.
@@ -27,7 +30,7 @@ pub struct FeatureQuery {
     planned: PlannedQuery,
     engine: job::Engine,
     sql: FeatureSql,
-    span: Interval,
+    parameters: Parameters,
 }
 
 impl FeatureQuery {
@@ -36,13 +39,33 @@ impl FeatureQuery {
     /// # Errors
     /// A usage error with line and column where the SQL does not fit the tables.
     pub async fn new(engine: &Engine, plan: &Plan, sql: &FeatureSql, span: Interval) -> Result<Self> {
+        Self::with(engine, plan, sql, plan.parameters(&span)).await
+    }
+
+    /// The same for the SQL inside a model, with the variables that it was trained with.
+    ///
+    /// # Errors
+    /// As [`FeatureQuery::new`].
+    pub async fn of_model(
+        engine: &Engine,
+        plan: &Plan,
+        sql: &FeatureSql,
+        span: Interval,
+        vars: &Map<String, serde_json::Value>,
+    ) -> Result<Self> {
+        let values = vars.iter().filter_map(|(name, value)| Some((name, parameter(value)?)));
+        let parameters = values.fold(Parameters::of_interval(&span), |all, (name, value)| all.with(name, value));
+        Self::with(engine, plan, sql, parameters).await
+    }
+
+    async fn with(engine: &Engine, plan: &Plan, sql: &FeatureSql, parameters: Parameters) -> Result<Self> {
         let memory = usize::try_from(engine.memory_bytes).unwrap_or(usize::MAX);
         let mut session = Session::new(SessionOptions::features(memory))?;
         for table in &plan.tables {
             session.register(table).await?;
         }
-        let planned = session.plan(sql, &plan.parameters(&span)).await?;
-        Ok(Self { session, planned, engine: plan.job.spec.features.engine, sql: sql.clone(), span })
+        let planned = session.plan(sql, &parameters).await?;
+        Ok(Self { session, planned, engine: plan.job.spec.features.engine, sql: sql.clone(), parameters })
     }
 
     /// The columns that the SQL gives.
@@ -78,7 +101,7 @@ impl FeatureQuery {
             }
             job::Engine::Polars => {
                 let key = &plan.job.spec.features.key;
-                let whole = polars::run(&self.session, &self.sql, &plan.parameters(&self.span), key).await?;
+                let whole = polars::run(&self.session, &self.sql, &self.parameters, key).await?;
                 Ok(cut(whole))
             }
         }
@@ -96,6 +119,16 @@ impl FeatureQuery {
             batches.push(batch);
         }
         Ok(batches)
+    }
+}
+
+/// A variable as the artifact keeps it.
+fn parameter(value: &serde_json::Value) -> Option<Value> {
+    match value {
+        serde_json::Value::Bool(value) => Some(Value::Bool(*value)),
+        serde_json::Value::String(text) => Some(Value::Text(text.clone())),
+        serde_json::Value::Number(number) => number.as_i64().map(Value::Int).or(number.as_f64().map(Value::Float)),
+        _ => None,
     }
 }
 

@@ -1,11 +1,11 @@
 //! The gate: whether a challenger may become the champion.
 
 use super::Engine;
-use super::scored::{ScoredRows, outputs_of, positions, score_labelled};
+use super::scored::{ScoredRows, Wanted, outputs_of, positions, score_labelled};
 use super::train::metric_options;
 use crate::error::{Error, Result};
 use crate::interval::Interval;
-use crate::job::JobSpec;
+use crate::job::{JobSpec, Split};
 use crate::metrics::{GateEvidence, GateRule, Verdict, judge};
 use crate::plan::Plan;
 use crate::registry::LoadedModel;
@@ -103,6 +103,12 @@ pub async fn against(
     rows: Option<ScoredRows>,
     champion: &Arc<LoadedModel>,
 ) -> Result<GateOutcome> {
+    if champion.artifact.task != challenger.artifact.task {
+        return Err(Error::check("the champion is a model for another task, so the gate can't compare them")
+            .with("champion", champion.artifact.task)
+            .with("challenger", challenger.artifact.task)
+            .hint("give the new task a job of its own, or promote the challenger by hand"));
+    }
     if champion.artifact.classes != challenger.artifact.classes {
         return Err(Error::check(
             "the champion knows other classes than the challenger, so the gate can't compare them",
@@ -112,7 +118,7 @@ pub async fn against(
         .hint("promote the challenger by hand if the classes have changed"));
     }
     let (mine, span) = measured_rows(engine, plan, challenger, rows).await?;
-    let theirs = score_labelled(engine, plan, champion, span).await?;
+    let theirs = score_labelled(engine, plan, champion, span, Wanted::All).await?;
     let both: Vec<(usize, usize)> = positions(&theirs.keys, &mine.keys)?
         .into_iter()
         .enumerate()
@@ -120,6 +126,10 @@ pub async fn against(
         .collect();
     let (own, other): (Vec<usize>, Vec<usize>) = both.into_iter().unzip();
     let rows = own.len() as u64;
+    if rows == 0 {
+        return Err(Error::check("challenger and champion have no row in common, by key")
+            .hint("make `features.key` the columns that tell rows apart, the same for both models"));
+    }
     let (rules, options) = (rules(&plan.job.spec), metric_options(&plan.job.spec));
     let (task, classes) = (challenger.artifact.task, challenger.artifact.classes.len());
     let work = move || {
@@ -150,6 +160,13 @@ async fn measured_rows(
     let span = plan.windows()?.test;
     match rows {
         Some(rows) => Ok((rows, span)),
-        None => Ok((score_labelled(engine, plan, model, span).await?, span)),
+        None => {
+            let wanted = match &plan.job.spec.model.split {
+                Split::Time { .. } => Wanted::All,
+                // The span holds the training rows too.
+                Split::Hash { test } => Wanted::HeldOut(*test, plan.job.spec.model.seed),
+            };
+            Ok((score_labelled(engine, plan, model, span, wanted).await?, span))
+        }
     }
 }

@@ -83,7 +83,10 @@ impl Predictions {
         let mut predictions = Self { location, job: job.to_owned(), table: None };
         let mut table = predictions.unloaded()?;
         match table.load().await {
-            Ok(()) => predictions.table = Some(table),
+            Ok(()) => {
+                predictions.table = Some(table);
+                predictions.check_owner()?;
+            }
             Err(DeltaTableError::NotATable(_)) => {}
             Err(source) => return Err(unreadable(source)).at("table", &predictions.location),
         }
@@ -152,14 +155,20 @@ impl Predictions {
     pub async fn commit(
         &mut self,
         interval: &Interval,
+        seen: Option<RunMark>,
         run: RunMark,
         schema: &SchemaRef,
         staged: Staged,
     ) -> Result<u64> {
-        let table = match self.table.take() {
-            Some(table) => table,
-            None => self.create(schema).await?,
-        };
+        if self.table.is_none() {
+            self.table = Some(self.create(schema).await?);
+            self.check_owner()?;
+            // Whoever created it first may have written this interval already.
+            if self.slice(interval).await?.run != seen {
+                return Err(overtaken(interval));
+            }
+        }
+        let Some(table) = self.table.take() else { return Err(overtaken(interval)) };
         let mut actions = Vec::new();
         if let Some(metadata) = merged_schema(&table, schema).at("table", &self.location)? {
             actions.push(Action::Metadata(metadata));
@@ -172,7 +181,8 @@ impl Predictions {
         let operation = DeltaOperation::Write {
             mode: SaveMode::Overwrite,
             partition_by: Some(vec![INTERVAL.to_owned()]),
-            predicate: Some(format!("{INTERVAL} = '{interval}'")),
+            // Quoted: `interval` is a keyword of SQL.
+            predicate: Some(format!("\"{INTERVAL}\" = '{interval}'")),
         };
         let state = table.snapshot().map_err(unreadable)?;
         let committed = CommitBuilder::from(properties)
@@ -203,13 +213,28 @@ impl Predictions {
             .hint("the version before is untouched: restore it, then find out what else writes to this table"))
     }
 
+    /// One table holds the predictions of one job: another job's commit would replace them.
+    fn check_owner(&self) -> Result<()> {
+        let Some(table) = &self.table else { return Ok(()) };
+        let state = table.snapshot().map_err(unreadable)?;
+        match state.metadata().name() {
+            Some(name) if name != title(&self.job) => {
+                Err(Error::usage("this table holds something else than the predictions of this job")
+                    .with("table", &self.location)
+                    .with("holds", name)
+                    .hint("give each job an `output` of its own in [score]"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn create(&self, schema: &SchemaRef) -> Result<DeltaTable> {
         let columns = kernel_schema(schema)?;
         let created = self
             .unloaded()?
             .create()
             .with_save_mode(SaveMode::Ignore)
-            .with_table_name(format!("predictions of {}", self.job))
+            .with_table_name(title(&self.job))
             .with_columns(columns.fields().cloned())
             .with_partition_columns([INTERVAL])
             .await;
@@ -308,6 +333,17 @@ impl Staged {
     }
 }
 
+/// The name in the table's own metadata.
+fn title(job: &str) -> String {
+    format!("predictions of {job}")
+}
+
+fn overtaken(interval: &Interval) -> Error {
+    Error::conflict("another run has committed this interval in the meantime")
+        .with("interval", interval)
+        .hint("run the command again: it sees the other run's slice and is a no-op where the inputs are the same")
+}
+
 fn urls<'a>(root: &Location, paths: impl Iterator<Item = &'a str>) -> Vec<String> {
     let base = root.url().as_str().trim_end_matches('/');
     paths.map(|path| format!("{base}/{path}")).collect()
@@ -372,8 +408,5 @@ fn commit_error(source: DeltaTableError, interval: &Interval) -> Error {
     if !conflict {
         return Error::failed("could not commit the predictions").with("interval", interval).because(source);
     }
-    Error::conflict("another run has committed this interval in the meantime")
-        .with("interval", interval)
-        .hint("run the command again: it sees the other run's slice and is a no-op where the inputs are the same")
-        .because(source)
+    overtaken(interval).because(source)
 }

@@ -160,10 +160,10 @@ pub async fn file(home: &Location, interval: &Interval, receipt: &Receipt) -> Re
     }
 }
 
-/// The receipts of one interval of a job, in the order of their names.
+/// The receipts of one interval of a job, in the order of their names; damaged ones are passed over.
 ///
 /// # Errors
-/// `verification` for a file that is no receipt; what the store fails with.
+/// What the store fails with.
 pub async fn of_interval(home: &Location, job: &str, interval: &Interval) -> Result<Vec<Receipt>> {
     read(&folder(home, job, interval)).await
 }
@@ -171,7 +171,7 @@ pub async fn of_interval(home: &Location, job: &str, interval: &Interval) -> Res
 /// All receipts of a job (or of all jobs), by job and interval, then oldest first.
 ///
 /// # Errors
-/// `verification` for a file that is no receipt; what the store fails with.
+/// What the store fails with.
 pub async fn all(home: &Location, job: Option<&str>) -> Result<Vec<Receipt>> {
     let runs = home.join("runs");
     let jobs = match job {
@@ -196,9 +196,11 @@ async fn read(folder: &Location) -> Result<Vec<Receipt>> {
         }
         let location = folder.join(&name);
         let Some(bytes) = location.get().await? else { continue };
-        receipts.push(serde_json::from_slice(&bytes).map_err(|source| {
-            Error::verification("this file is not a receipt").with("file", &location).because(source)
-        })?);
+        match serde_json::from_slice(&bytes) {
+            Ok(receipt) => receipts.push(receipt),
+            // A receipt proves; it decides nothing. A damaged one must not stop the next run.
+            Err(source) => tracing::warn!(file = %location, %source, "this file is not a receipt; it is passed over"),
+        }
     }
     Ok(receipts)
 }

@@ -4,7 +4,7 @@ use super::Engine;
 use super::progress::Steps;
 use super::receipt::{self, Receipt, ReceiptError, SCHEMA, Status};
 use super::run_id::{attempt_id, run_id};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Plan;
 use crate::runtime::peak_rss_bytes;
 use serde_json::Value;
@@ -26,6 +26,14 @@ pub struct Recorded {
     pub result: Result<()>,
 }
 
+impl Recorded {
+    /// Whether a signal ended it.
+    pub fn was_stopped(&self) -> bool {
+        let kind = self.result.as_ref().err().map(crate::error::Error::kind);
+        matches!(kind, Some(ErrorKind::Interrupted | ErrorKind::Terminated))
+    }
+}
+
 impl Run {
     /// Says what the run is made from; from here on its receipt is filed.
     pub fn identify(&mut self, fingerprint: String) {
@@ -40,7 +48,7 @@ impl Engine {
     pub async fn record(&self, plan: &Plan, command: &str, work: impl AsyncFnOnce(&mut Run) -> Result<()>) -> Recorded {
         let receipt = Receipt::begun(plan, command, self.now());
         let mut run = Run { receipt, steps: Steps::new(self.progress.clone()) };
-        let result = work(&mut run).await;
+        let result = self.runtime.until_stopped(work(&mut run)).await;
         let Run { mut receipt, mut steps } = run;
         receipt.seconds = steps.seconds();
         receipt.peak_rss_bytes = peak_rss_bytes();

@@ -8,7 +8,7 @@ use arrow::array::{
     Array, ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
     UInt64Array,
 };
-use arrow::compute::{cast, take};
+use arrow::compute::{CastOptions, cast_with_options, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use std::sync::Arc;
 
@@ -110,7 +110,7 @@ impl PredictionRows {
                 Some(rows) => take(column, rows, None).map_err(unbuildable)?,
                 None => column.clone(),
             };
-            if column.data_type() == kind { Ok(column) } else { cast(&column, kind).map_err(unbuildable) }
+            if column.data_type() == kind { Ok(column) } else { exactly(&column, kind, input, *index) }
         };
         let mut columns = self.before.iter().map(carry).collect::<Result<Vec<ArrayRef>>>()?;
         columns.extend(self.computed(rows, outputs));
@@ -152,6 +152,17 @@ impl PredictionRows {
             }
         }
     }
+}
+
+/// A value that has no place in the table's type is an error, never a null.
+fn exactly(column: &ArrayRef, kind: &DataType, input: &RecordBatch, index: usize) -> Result<ArrayRef> {
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(column, kind, &options).map_err(|source| {
+        Error::check("a value does not fit the type under which it is kept")
+            .with("column", input.schema().field(index).name())
+            .with("kept as", kind)
+            .because(source)
+    })
 }
 
 /// Rows as they lie in a data file, with the partition column put back at the end.

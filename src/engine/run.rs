@@ -24,23 +24,25 @@ pub struct RunOutcome {
     pub recorded: Recorded,
     /// The training, if there was one.
     pub training: Option<Receipt>,
-    /// The gate's refusal of a challenger, while the champion has scored.
+    /// The gate's refusal of a challenger, or the failure of its training, while the champion has scored.
     pub refused: Option<Error>,
 }
 
 /// Trains where that is due, promotes if the gate says so, scores and publishes.
 pub async fn run(engine: &Engine, plan: &Plan, options: RunOptions) -> RunOutcome {
     let champion = Registry::new(&plan.home).alias(&plan.job.spec.name, CHAMPION).await;
-    let due = match champion {
-        Ok(champion) => champion.is_none() || options.retrain,
+    let (due, has_champion) = match champion {
+        Ok(champion) => (champion.is_none() || options.retrain, champion.is_some()),
         Err(error) => return RunOutcome { recorded: fail(engine, plan, error).await, training: None, refused: None },
     };
-    let mut outcome = (None, None);
+    let (mut outcome, mut failed) = ((None, None), None);
     if due {
         let promote = TrainOptions { force: false, promote: true };
         let (recorded, trained) = train(engine, plan, promote).await;
         match trained {
             Some(trained) => outcome = (Some(recorded.receipt), Some(trained)),
+            // A training that fails must not cost a night's predictions.
+            None if has_champion && !recorded.was_stopped() => failed = recorded.result.err(),
             None => return RunOutcome { recorded, training: None, refused: None },
         }
     }
@@ -58,6 +60,7 @@ pub async fn run(engine: &Engine, plan: &Plan, options: RunOptions) -> RunOutcom
     });
     let recorded = recorded.await;
     let refused = trained.as_ref().filter(|trained| !trained.gate.passed).map(|trained| refusal(&trained.gate));
+    let refused = refused.or(failed);
     RunOutcome { recorded, training, refused }
 }
 

@@ -10,13 +10,14 @@ use super::features::FeatureQuery;
 use super::pipeline::{Passed, Promise, Scorer, score_all};
 use super::predictions::{Predictions, Slice, Staged};
 use super::publish::{Publisher, Target, read_files};
-use super::receipt::{self, ModelUsed, OutputSlice, Receipt, Status};
+use super::receipt::{self, LookupPublished, ModelUsed, OutputSlice, Receipt, Status};
 use super::record::Run;
 use super::rows::{Carried, Decision, PredictionRows, Stamp};
 use super::run_id::RunMark;
 use super::train::CHAMPION;
 use super::{Engine, Recorded};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::lookup::Sealed;
 use crate::plan::Plan;
 use crate::query::from_datafusion;
 use crate::registry::{LoadedModel, Registry};
@@ -24,6 +25,9 @@ use arrow::datatypes::SchemaRef;
 use futures::TryStreamExt;
 use serde_json::json;
 use std::sync::Arc;
+
+/// How often a run tries to publish while others publish other intervals.
+const PUBLISH_TRIES: usize = 8;
 
 /// What `score` may be told.
 #[derive(Debug, Clone)]
@@ -66,7 +70,7 @@ pub async fn score_in(engine: &Engine, plan: &Plan, options: &ScoreOptions, run:
     let target = Target::open(engine, plan).await?;
     let mark = RunMark::of(&super::run_id::run_id(&fingerprint));
     let scoring = Scoring { engine, plan, predictions, slice, target, mark };
-    if scoring.slice.run != Some(mark) {
+    if scoring.slice.run != Some(mark) || !scoring.is_whole(&fingerprint).await? {
         return scoring.replace(model, options, run, fingerprint).await;
     }
     if options.force {
@@ -104,34 +108,84 @@ impl Scoring<'_> {
         fingerprint: String,
     ) -> Result<()> {
         let done = self.stage(model, run, fingerprint).await?;
-        if let Err(error) = self.selected(&done.passed, options) {
-            done.staged.abandon(&self.predictions).await;
-            return Err(error);
-        }
-        run.receipt.supersedes = self.superseded(run).await?;
-        let sealed = match self.publishable(done.passed.rows_out) {
-            Some(target) => {
-                run.steps.begin("lookup");
-                Some(target.build(self.engine, self.plan, &done.staged.files, &publisher(&run.receipt)).await?)
+        let sealed = match self.prepare(&done, options, run).await {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                done.staged.abandon(&self.predictions).await;
+                return Err(error);
             }
-            None => None,
         };
         run.steps.begin("commit");
-        let version = self.predictions.commit(&self.plan.interval, self.mark, &done.schema, done.staged).await?;
+        let files = done.staged.files.clone();
+        let version =
+            self.predictions.commit(&self.plan.interval, self.slice.run, self.mark, &done.schema, done.staged).await?;
         let table = self.predictions.location().to_string();
         run.receipt.output = Some(OutputSlice { table, version, sha256: done.sha256 });
         run.steps.begin("publish");
         run.receipt.lookup = match (&self.target, sealed) {
-            (Some(target), Some(sealed)) => Some(target.flip(self.engine, sealed).await?),
+            (Some(_), Some(sealed)) => Some(self.publish(sealed, &files, &run.receipt).await?),
             (Some(target), None) => Some(target.published(Some(self.why_not_published()))),
             (None, _) => None,
         };
         Ok(())
     }
 
+    /// Everything that can still refuse the staged rows before they are committed.
+    async fn prepare(&self, done: &StagedSlice, options: &ScoreOptions, run: &mut Run) -> Result<Option<Sealed>> {
+        self.selected(&done.passed, options)?;
+        run.receipt.supersedes = self.superseded(run).await?;
+        let Some(target) = self.publishable(done.passed.rows_out) else { return Ok(None) };
+        run.steps.begin("lookup");
+        target.build(self.engine, self.plan, &done.staged.files, &publisher(&run.receipt)).await.map(Some)
+    }
+
+    /// Flips to the generation. Where another interval's run has flipped in between, the newer
+    /// interval stays, and an older one is replaced by a generation built anew.
+    async fn publish(&mut self, sealed: Sealed, files: &[String], receipt: &Receipt) -> Result<LookupPublished> {
+        let mut next = Some(sealed);
+        for _ in 0..PUBLISH_TRIES {
+            let Some(target) = &self.target else { break };
+            let sealed = match next.take() {
+                Some(sealed) => sealed,
+                None => target.build(self.engine, self.plan, files, &publisher(receipt)).await?,
+            };
+            match target.flip(self.engine, sealed).await {
+                Err(moved) if moved.kind() == ErrorKind::Conflict => {}
+                flipped => return flipped,
+            }
+            self.target = Target::open(self.engine, self.plan).await?;
+            match &self.target {
+                Some(target) if target.shows(&receipt.run_id) => return Ok(target.published(None)),
+                Some(target) if target.newer(self.plan).is_some() => {
+                    return Ok(target.published(target.newer(self.plan)));
+                }
+                _ => {}
+            }
+        }
+        Err(Error::conflict("other runs moved the lookup table's pointer each time")
+            .with("table", &self.plan.job.spec.name)
+            .hint("the predictions are committed; run the command again to publish them"))
+    }
+
+    /// Whether the committed slice is still what this run committed: as many rows, every file there.
+    /// Somebody may have deleted from the table or restored it since.
+    async fn is_whole(&self, fingerprint: &str) -> Result<bool> {
+        let run_id = super::run_id::run_id(fingerprint);
+        let earlier = self.earlier_receipt(&run_id).await?;
+        if earlier.is_some_and(|receipt| receipt.rows_out != self.slice.rows) {
+            return Ok(false);
+        }
+        for path in &self.slice.paths {
+            if self.predictions.location().join(path).head().await?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// The interval holds this run: make sure that the lookup table shows it too.
-    async fn finish(self, run: &mut Run) -> Result<()> {
-        let earlier = self.earlier_receipt(&run.receipt).await?;
+    async fn finish(mut self, run: &mut Run) -> Result<()> {
+        let earlier = self.earlier_receipt(&run.receipt.run_id).await?;
         let rows = self.slice.rows;
         (run.receipt.rows_in, run.receipt.rows_out) = (rows, rows);
         run.receipt.output = Some(match earlier.as_ref().and_then(|receipt| receipt.output.clone()) {
@@ -155,7 +209,8 @@ impl Scoring<'_> {
         run.steps.begin("lookup");
         let sealed = target.build(self.engine, self.plan, &self.slice.files, &publisher(&run.receipt)).await?;
         run.steps.begin("publish");
-        run.receipt.lookup = Some(target.flip(self.engine, sealed).await?);
+        let files = self.slice.files.clone();
+        run.receipt.lookup = Some(self.publish(sealed, &files, &run.receipt).await?);
         Ok(())
     }
 
@@ -166,7 +221,8 @@ impl Scoring<'_> {
         done.staged.abandon(&self.predictions).await;
         run.steps.begin("compare");
         let committed = self.committed_output().await?;
-        if committed.sha256 != again {
+        // A slice without rows has no file that could be read back.
+        if self.slice.rows > 0 && committed.sha256 != again {
             return Err(Error::verification(
                 "the committed predictions are not the ones that the same inputs give now",
             )
@@ -246,10 +302,11 @@ impl Scoring<'_> {
         Ok(Some(found.map_or_else(|| mark.to_string(), |receipt| receipt.run_id)))
     }
 
-    /// The receipt of the try that committed this slice, unless it died before it could file one.
-    async fn earlier_receipt(&self, now: &Receipt) -> Result<Option<Receipt>> {
-        let receipts = receipt::of_interval(&self.plan.home, &now.job, &self.plan.interval).await?;
-        Ok(receipts.into_iter().find(|receipt| receipt.run_id == now.run_id && receipt.output.is_some()))
+    /// The newest receipt of the run that committed this slice, unless it died before it could file one.
+    async fn earlier_receipt(&self, run_id: &str) -> Result<Option<Receipt>> {
+        let receipts = receipt::of_interval(&self.plan.home, &self.plan.job.spec.name, &self.plan.interval).await?;
+        let ours = receipts.into_iter().filter(|receipt| receipt.run_id == run_id && receipt.output.is_some());
+        Ok(ours.max_by(|a, b| a.started_at.cmp(&b.started_at)))
     }
 
     /// What is committed, read back from its files.

@@ -4,7 +4,7 @@ use super::Engine;
 use super::dataset::{Dataset, Source};
 use super::features::FeatureQuery;
 use crate::error::{Error, Result, ResultExt};
-use crate::features::Labels;
+use crate::features::{Labels, Split};
 use crate::interval::Interval;
 use crate::plan::Plan;
 use crate::query::FeatureSql;
@@ -28,7 +28,17 @@ pub struct ScoredRows {
 /// The values of a row's key columns as text, each with its length before it.
 pub type Key = Box<str>;
 
-/// Runs the model's own SQL over `span` and predicts every row whose label is known.
+/// Which rows of a span are wanted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Wanted {
+    /// All.
+    All,
+    /// Those that a split by hash keeps for testing: the share, and the seed.
+    HeldOut(f64, u64),
+}
+
+/// Runs the model's own SQL, with its own variables, over `span` and predicts every wanted row whose
+/// label is known.
 ///
 /// # Errors
 /// `check` where the label column holds what the model does not know; what the query fails with.
@@ -37,12 +47,13 @@ pub async fn score_labelled(
     plan: &Plan,
     model: &Arc<LoadedModel>,
     span: Interval,
+    wanted: Wanted,
 ) -> Result<ScoredRows> {
     let features = &plan.job.spec.features;
     let label = features.label.clone().ok_or_else(no_label)?;
     let version = model.version.version;
     let sql = FeatureSql::parse(&model.artifact.features.sql, &format!("the SQL inside version {version}"))?;
-    let query = FeatureQuery::new(engine, plan, &sql, span).await?;
+    let query = FeatureQuery::of_model(engine, plan, &sql, span, &model.artifact.features.vars).await?;
     model.artifact.signature().check(&query.schema()).at("model version", version)?;
     let batches = query.collect(plan, |_| {}).await?;
     let (time, weight, key) = (features.time.clone(), features.weight.clone(), features.key.clone());
@@ -50,7 +61,14 @@ pub async fn score_labelled(
     let work = move || {
         let source = Source { batches: &batches, label: &label, time: &time, weight: weight.as_deref() };
         let (artifact, predictor) = (&model.artifact, &model.predictor);
-        let labels = Labels::encode(&batches, &label, artifact.task, &artifact.classes, None)?;
+        let rows = match wanted {
+            Wanted::All => None,
+            Wanted::HeldOut(test, seed) => {
+                let key: Vec<&str> = key.iter().map(String::as_str).collect();
+                Some(Split::by_hash(&batches, &key, test, seed)?.test)
+            }
+        };
+        let labels = Labels::encode(&batches, &label, artifact.task, &artifact.classes, rows.as_deref())?;
         let data = Dataset::encode(source, &artifact.encoder, &labels)?;
         let outputs = data.predict(predictor);
         let keys = keys_of(&batches, &key, &data.rows)?;

@@ -1,6 +1,6 @@
 //! Training: fit on the window before the interval, measure on the later split, register.
 
-use super::dataset::{DataCounts, Source, first_rows};
+use super::dataset::{DataCounts, Source, rows_of};
 use super::features::FeatureQuery;
 use super::fit::{Fitted, Recipe, fit};
 use super::gate::{self, GateOutcome};
@@ -8,7 +8,7 @@ use super::receipt::{ModelUsed, Status};
 use super::record::Run;
 use super::scored::{ScoredRows, keys_of, no_label};
 use super::{Engine, Recorded, artifact};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, did_you_mean};
 use crate::features::{ClassWeight, EncoderOptions, EventTimes, Signature, Split};
 use crate::job::{self, JobSpec};
 use crate::metrics::MetricOptions;
@@ -88,8 +88,9 @@ async fn train_in(engine: &Engine, plan: &Plan, options: TrainOptions, run: &mut
     run.steps.begin("register");
     let artifact = artifact::describe(plan, &windows, &fitted, fingerprint)?;
     let columns: Vec<&str> = artifact.signature().columns.iter().map(|column| column.name.as_str()).collect();
-    let golden = first_rows(&batches, &columns, GOLDEN_ROWS)?
-        .ok_or_else(|| Error::failed("no row was left for the golden predictions"))?;
+    // Rows that the encoder has taken, so that each gives a prediction.
+    let kept = &fitted.test.rows[..fitted.test.rows.len().min(GOLDEN_ROWS)];
+    let golden = rows_of(&batches, &columns, kept)?;
     let version = registry.register(&artifact, &fitted.predictor, &golden).await?;
     let model = Arc::new(registry.load(name, version.version).await?);
     same_as_before(&model, &fitted)?;
@@ -214,6 +215,7 @@ fn roles(spec: &JobSpec) -> Vec<&str> {
 
 fn recipe(spec: &JobSpec, schema: &Schema) -> Result<Recipe> {
     let model = &spec.model;
+    known_columns(&spec.features.exclude, schema)?;
     let class_weight = model.class_weight.as_ref().map(|written| match written {
         job::ClassWeight::Rule(_) => ClassWeight::Balanced,
         job::ClassWeight::Each(weights) => ClassWeight::Table(weights.clone()),
@@ -229,6 +231,17 @@ fn recipe(spec: &JobSpec, schema: &Schema) -> Result<Recipe> {
         folds: model.folds.map(|folds| folds as usize),
         options: metric_options(spec),
         metrics: spec.evaluate.metrics.clone(),
+    })
+}
+
+/// A slip of the keyboard in `exclude` would make a feature of what was to be left out.
+fn known_columns(names: &[String], schema: &Schema) -> Result<()> {
+    let known = || schema.fields().iter().map(|field| field.name().as_str());
+    let Some(stranger) = names.iter().find(|name| !known().any(|known| known == name.as_str())) else { return Ok(()) };
+    let error = Error::usage("`features.exclude` names a column that the SQL does not give").with("column", stranger);
+    Err(match did_you_mean(stranger, known()) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error.hint(format!("it gives: {}", known().collect::<Vec<_>>().join(", "))),
     })
 }
 

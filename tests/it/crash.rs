@@ -1,6 +1,7 @@
 //! `kill -9` at random instants: the same command run again ends in the state of an undisturbed run.
+//! And several processes at once: each interval is one run's, and the lookup table is the newest's.
 
-use crate::command::{lakemill, run};
+use crate::command::{lakemill, run, run_json};
 use crate::nightly::{Fraud, predictions};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -76,4 +77,68 @@ fn a_terminated_run_ends_with_143_and_has_committed_nothing_half() {
     assert!(began.elapsed() < Duration::from_secs(10));
     assert_eq!(output.status.code(), Some(143), "{}", String::from_utf8_lossy(&output.stderr));
     job.run("run", "2018-06-20", &[]).expect(0);
+}
+
+/// Starts a command on the job and lets it run beside others.
+fn start(job: &Fraud, interval: &str, more: &[&str]) -> std::process::Child {
+    lakemill(&job.args("score", interval, more)).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+#[test]
+fn different_intervals_at_once_are_all_committed_and_the_newest_is_published() {
+    let Some(job) = job() else { return };
+    job.run("run", "2018-06-19", &[]).expect(0);
+    for days in [["2018-06-20", "2018-06-21", "2018-06-22"], ["2018-06-25", "2018-06-24", "2018-06-23"]] {
+        let children = days.map(|day| (day, start(&job, day, &["--quiet"])));
+        for (day, child) in children {
+            let output = child.wait_with_output().unwrap();
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(0), "{day}: {told}");
+            assert!(predictions(&job.home_path(), day).lines().count() > 9_000, "{day}");
+        }
+        let newest = days.iter().max().unwrap();
+        let stats = run_json(&["lookup", "stats", "card_fraud", "--home", &job.home_arg()]).expect(0).json();
+        assert_eq!(stats["interval"], **newest);
+    }
+}
+
+#[test]
+fn one_interval_at_once_is_committed_by_one() {
+    let Some(job) = job() else { return };
+    job.run("train", "2018-06-20", &[]).expect(0);
+    // Two different runs of one interval on a predictions table that does not exist yet.
+    let children = ["0.3", "0.5", "0.7"].map(|threshold| {
+        let set = format!("evaluate.threshold={threshold}");
+        start(&job, "2018-06-20", &["--quiet", "--set", &set])
+    });
+    let codes: Vec<Option<i32>> = children.map(|child| child.wait_with_output().unwrap().status.code()).to_vec();
+    assert!(codes.iter().all(|code| matches!(code, Some(0 | 7))), "{codes:?}");
+    assert!(codes.contains(&Some(0)), "{codes:?}");
+    let rows = predictions(&job.home_path(), "2018-06-20");
+    let runs: std::collections::BTreeSet<&str> =
+        rows.lines().skip(1).map(|row| row.split(',').nth(5).unwrap()).collect();
+    assert_eq!(runs.len(), 1, "{runs:?}");
+    let stats = run_json(&["lookup", "stats", "card_fraud", "--home", &job.home_arg()]).expect(0).json();
+    assert!(runs.contains(stats["run_id"].as_str().unwrap()), "table: {runs:?}, lookup: {}", stats["run_id"]);
+}
+
+#[test]
+fn a_forced_run_compares_and_a_slice_that_was_deleted_from_is_made_again() {
+    let Some(job) = job() else { return };
+    let first = job.run("run", "2018-06-20", &[]).expect(0).json();
+    let forced = job.run("score", "2018-06-20", &["--force"]).expect(0).json();
+    assert_eq!(forced["status"], "noop");
+    assert_eq!(forced["output"], first["output"]);
+    // Somebody loses the interval's file: the next run sees it and writes the interval again.
+    let folder = job.home_path().join("predictions/card_fraud/interval=2018-06-20");
+    for (name, _) in crate::command::files(&folder) {
+        std::fs::remove_file(folder.join(name)).unwrap();
+    }
+    let again = job.run("score", "2018-06-20", &[]).expect(0).json();
+    assert_eq!(again["status"], "done");
+    assert_eq!(again["output"]["sha256"], first["output"]["sha256"]);
+    assert_eq!(
+        predictions(&job.home_path(), "2018-06-20").lines().count() as u64,
+        first["rows_out"].as_u64().unwrap() + 1
+    );
 }

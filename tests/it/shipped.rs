@@ -220,6 +220,10 @@ fn formats(job: &Shipped, rows: u64) {
 
     let file = job.home.with_file_name("rows.parquet").display().to_string();
     job.query("SELECT * FROM p", &["--format", "parquet", "--out", &file]).expect(0);
+    let other = job.home.with_file_name("other");
+    std::fs::write(&other, "").unwrap();
+    let permissions = |path: &Path| std::fs::metadata(path).unwrap().permissions();
+    assert_eq!(permissions(Path::new(&file)), permissions(&other), "a result is no secret");
     let table = format!("p={file}");
     let back = run(&["query", sql, "--table", &table, "--format", "json"]).expect(0).stdout;
     assert_eq!(serde_json::from_str::<Value>(&back).unwrap()["n"], rows);

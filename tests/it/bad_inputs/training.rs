@@ -20,5 +20,7 @@ pub fn cases() -> Vec<Case> {
         train("train_weight_of_an_unknown_class", 2).set("model.class_weight={ fraud = 2.0 }"),
         train("train_every_row_rejected", 3).sql("  tx_amount,", "  CAST('Infinity' AS DOUBLE) AS tx_amount,"),
         case("train_before_the_first_day", 3, &["train", "job.toml", "--interval", "2018-06-02"]),
+        // A slip of the keyboard would make a feature of what was to be left out.
+        train("train_excludes_an_unknown_column", 2).set("features.exclude=[\"custmer_id\"]"),
     ]
 }
