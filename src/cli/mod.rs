@@ -1,6 +1,6 @@
 //! The command line: one thin file a command. Raw arguments here, resolved things in `engine`.
 //!
-//! To add a command: one file with its `Args` and `run`, one line in [`Command`], one in [`dispatch`].
+//! To add a command: one file with its `Args` and `run`, one line in `Command`, one in `dispatch`.
 
 mod check;
 mod demo;

@@ -83,7 +83,7 @@ impl Split {
         Ok(split)
     }
 
-    /// Trains on all folds but one; `folds` has the fold of each row (see [`crate::features::folds`]).
+    /// Trains on all folds but one; `folds` has the fold of each row (see [`crate::features::folds()`]).
     pub fn of_fold(folds: &[usize], fold: usize) -> Self {
         let (test, train) = (0..folds.len()).partition(|row| folds[*row] == fold);
         Self { train, test, ..Self::default() }

@@ -57,7 +57,7 @@ pub struct Comparison {
 /// Compares two models on the same rows by the metrics named, or by all that suit the task.
 ///
 /// # Errors
-/// As [`super::evaluate`]; `failed` if the rows of the two differ.
+/// As [`super::evaluate()`]; `failed` if the rows of the two differ.
 pub fn compare(
     champion: &Predictions<'_>,
     challenger: &Predictions<'_>,

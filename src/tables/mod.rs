@@ -10,7 +10,7 @@
 //! To add one: write `src/tables/<format>.rs` with a type that implements [`TableFormat`], add its
 //! `mod` line below and its name to [`FORMATS`]. The order there is the order in which a location
 //! is tried. A format whose tables are folders of plain files needs only a
-//! [`files::PlainFormat`](files): see `csv.rs`.
+//! `files::PlainFormat`: see `csv.rs`.
 
 mod csv;
 mod delta;

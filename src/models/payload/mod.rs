@@ -3,7 +3,7 @@
 //! One record batch holds the numbers: a row a tree, or a row an output. The footer's metadata holds
 //! the rest as JSON under the key `lakemill`. Equal predictors give equal bytes.
 //!
-//! Reading trusts nothing: the general Arrow reader panics on some malformed files, so [`file`] reads
+//! Reading trusts nothing: the general Arrow reader panics on some malformed files, so `file` reads
 //! the one shape that is written here, with every offset and length checked.
 
 mod file;
