@@ -8,7 +8,7 @@ use super::{Session, current_dir};
 use crate::demo::{Generator, Spec, Written, write_lake};
 use crate::engine::progress::Progress;
 use crate::engine::{self, RunOptions};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::interval::Interval;
 use crate::plan::Plan;
 use chrono::{Days, Utc};
@@ -79,7 +79,12 @@ pub(super) fn run(session: &Session, args: Args) -> Result<()> {
     let receipt = outcome.recorded.receipt;
     if let Err(error) = outcome.recorded.result {
         session.failed(&receipt)?;
-        return Err(error);
+        return Err(match error.kind() {
+            ErrorKind::Gate => {
+                error.hint("so few frauds are a matter of luck: give more --rows or another --seed and --dir")
+            }
+            _ => error,
+        });
     }
     session.ui.show(&receipt, || {
         let training = outcome.training.as_ref().map(|training| format!("\n\n{}", trained(training)));

@@ -259,7 +259,8 @@ fn user() -> String {
 }
 
 fn log_to_stderr(global: &Global) -> Result<()> {
-    let filter = if global.quiet { "error" } else { &global.log };
+    // What libraries call an error is often none; what is one comes back as ours.
+    let filter = if global.quiet { "lakemill=error" } else { &global.log };
     let filter = tracing_subscriber::EnvFilter::try_new(filter)
         .map_err(|source| Error::usage("--log is not a filter").with("filter", &global.log).because(source))?;
     tracing_subscriber::fmt()
