@@ -224,12 +224,17 @@ impl<T> ResultExt<T> for Result<T> {
     }
 }
 
+/// From this Jaro-Winkler similarity on, a name is offered as the one that was meant. It takes in a letter too many,
+/// too few, wrong or swapped, also in names of three letters, and the beginning of a name; the test below has the pairs.
+const NEAR: f64 = 0.86;
+
 /// The name among `known` that `word` was most likely meant to be, if one is near enough.
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase();
     known
         .into_iter()
-        .map(|name| (strsim::jaro_winkler(&word.to_lowercase(), name), name))
-        .filter(|(similarity, _)| *similarity > 0.8)
+        .map(|name| (strsim::jaro_winkler(&word, &name.to_lowercase()), name))
+        .filter(|(similarity, _)| *similarity > NEAR)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)
 }
@@ -257,5 +262,67 @@ mod tests {
         let known = ["roc_auc", "log_loss", "brier"];
         assert_eq!(did_you_mean("roc_acu", known), Some("roc_auc"));
         assert_eq!(did_you_mean("zzz", known), None);
+    }
+
+    #[test]
+    fn slips_of_the_keyboard_are_near_and_other_words_are_not() {
+        let slips = [
+            ("roc_acu", "roc_auc"),
+            ("rocauc", "roc_auc"),
+            ("logistic_regresion", "logistic_regression"),
+            ("logistic", "logistic_regression"),
+            ("random forest", "random_forest"),
+            ("RandomForest", "random_forest"),
+            ("n_trees", "trees"),
+            ("tree", "trees"),
+            ("passthru", "passthrough"),
+            ("champoin", "champion"),
+            ("challanger", "challenger"),
+            ("rsik", "risk"),
+            ("sed", "seed"),
+            ("sead", "seed"),
+            ("hom", "home"),
+            ("labl", "label"),
+            ("algo", "algorithm"),
+            ("tx_amuont", "tx_amount"),
+            ("amount", "tx_amount"),
+            ("TX_AMOUNT", "tx_amount"),
+            ("tx_amount", "TX_Amount"),
+            ("custmer_id", "customer_id"),
+            ("customerid", "customer_id"),
+            ("interval_stop", "interval_end"),
+            ("brier_score", "brier"),
+            ("s3a", "s3"),
+        ];
+        for (word, name) in slips {
+            assert_eq!(did_you_mean(word, [name]), Some(name), "{word}");
+        }
+        let others = [
+            ("weather", "risk"),
+            ("shadow", "champion"),
+            ("champion", "challenger"),
+            ("challenge", "champion"),
+            ("terminals", "transactions"),
+            ("merchant_id", "customer_id"),
+            ("terminal_id", "transaction_id"),
+            ("segment", "seed"),
+            ("spend", "segment"),
+            ("threshold", "trees"),
+            ("linear_regression", "logistic_regression"),
+            ("gradient_boosting", "random_forest"),
+            ("max_depth", "max_features"),
+            ("label", "table"),
+            ("interval", "intercept"),
+            ("latest", "label"),
+            ("price", "prior"),
+            ("mae", "rmse"),
+            ("recall", "precision"),
+            ("tx_time", "tx_amount"),
+            ("", "seed"),
+        ];
+        for (word, name) in others {
+            assert_eq!(did_you_mean(word, [name]), None, "{word}");
+        }
+        assert_eq!(did_you_mean("roc_acu", ["rock", "roc_auc", "accuracy"]), Some("roc_auc"), "the nearest of several");
     }
 }

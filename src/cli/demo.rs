@@ -8,7 +8,7 @@ use super::{Session, current_dir};
 use crate::demo::{Generator, Spec, Written, write_lake};
 use crate::engine::progress::Progress;
 use crate::engine::{self, RunOptions};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::interval::Interval;
 use crate::plan::Plan;
 use chrono::{Days, Utc};
@@ -20,6 +20,12 @@ use std::path::{Path, PathBuf};
 const JOB: (&str, &str) = ("jobs/card_fraud.toml", include_str!("../../jobs/card_fraud.toml"));
 const SQL: (&str, &str) = ("sql/card_fraud.sql", include_str!("../../sql/card_fraud.sql"));
 
+/// Fewer do not cover the days that the shipped job trains and tests on, or hold hardly a fraud.
+const FEWEST_TO_TRAIN_ON: u64 = 10_000;
+
+/// Where the shipped job looks for its tables.
+const DIR: &str = "demo";
+
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
     /// About how many transactions to generate
@@ -29,7 +35,7 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 7)]
     seed: u64,
     /// The folder in which `lake` and `home` are made
-    #[arg(long, value_name = "DIR", default_value = "demo")]
+    #[arg(long, value_name = "DIR", default_value = DIR)]
     dir: PathBuf,
     /// Only generate the lake
     #[arg(long)]
@@ -37,6 +43,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(session: &Session, args: Args) -> Result<()> {
+    if args.rows < FEWEST_TO_TRAIN_ON && !args.lake_only {
+        return Err(Error::usage("so few transactions are too few to train on")
+            .with("--rows", args.rows)
+            .hint(format!("give at least {FEWEST_TO_TRAIN_ON}, or --lake-only to make the lake alone")));
+    }
     let spec = Spec { seed: args.seed, ..Spec::from_rows(args.rows) };
     let interval = last_day(&spec)?;
     let lake = args.dir.join("lake");
@@ -65,8 +76,16 @@ pub(super) fn run(session: &Session, args: Args) -> Result<()> {
         Ok(engine::run(engine, &plan, RunOptions::default()).await)
     })?;
     session.meter.clear();
-    outcome.recorded.result?;
     let receipt = outcome.recorded.receipt;
+    if let Err(error) = outcome.recorded.result {
+        session.failed(&receipt)?;
+        return Err(match error.kind() {
+            ErrorKind::Gate => {
+                error.hint("so few frauds are a matter of luck: give more --rows or another --seed and --dir")
+            }
+            _ => error,
+        });
+    }
     session.ui.show(&receipt, || {
         let training = outcome.training.as_ref().map(|training| format!("\n\n{}", trained(training)));
         let home = args.dir.join("home");
@@ -74,16 +93,20 @@ pub(super) fn run(session: &Session, args: Args) -> Result<()> {
             "{about_lake}{}\n\n{}\n\n{}",
             training.unwrap_or_default(),
             describe(&receipt),
-            next_steps(&home, &interval)
+            next_steps(&home, &interval, &job.overrides)
         )
     })
 }
 
-fn next_steps(home: &Path, interval: &Interval) -> String {
+/// Commands that can be typed as they are shown; in another folder than the job's own they need to say so.
+fn next_steps(home: &Path, interval: &Interval, overrides: &[String]) -> String {
+    let is_default = home == Path::new(DIR).join("home");
+    let set = |text: &String| format!(" --set '{}'", text.replace('\'', "'\\''"));
+    let sets: String = if is_default { String::new() } else { overrides.iter().map(set).collect() };
     let home = home.display();
     format!(
         "Go on with, for example:\n  \
-         lakemill plan {} --interval {interval}\n  \
+         lakemill plan {} --interval {interval}{sets}\n  \
          lakemill lookup stats card_fraud --home {home}\n  \
          lakemill models show card_fraud --home {home}\n  \
          lakemill query \"SELECT count(*), avg(score) FROM p\" --table p={home}/predictions/card_fraud",

@@ -2,11 +2,11 @@
 
 use super::Session;
 use super::job::RunArgs;
-use super::train::interval_of;
+use super::train::{confused, interval_of};
 use super::ui::{count, number, table};
 use crate::engine::{Evaluation, evaluate};
 use crate::error::Result;
-use crate::metrics::{Comparison, ConfusionMatrix, Verdict};
+use crate::metrics::{Comparison, Verdict};
 use clap::Args as ClapArgs;
 
 #[derive(Debug, ClapArgs)]
@@ -20,7 +20,7 @@ pub(super) struct Args {
 
 pub(super) fn run(session: &Session, args: &Args) -> Result<()> {
     args.run.refuse_receipt()?;
-    let plan = args.run.planned(session, "evaluate")?;
+    let plan = args.run.previewed(session)?;
     let evaluation = session.engine.runtime.run(evaluate(&session.engine, &plan, &args.models))?;
     session.meter.clear();
     session.ui.show(&evaluation, || text(&evaluation))
@@ -82,20 +82,4 @@ fn compared(comparisons: &[Comparison]) -> String {
         })
         .collect();
     table(&["metric", "better by", "interval", "verdict"], &rows)
-}
-
-/// Rows are what was true, columns what was predicted.
-fn confused(confusion: &ConfusionMatrix) -> String {
-    let classes: Vec<String> = (0..confusion.counts.len()).map(|class| format!("predicted {class}")).collect();
-    let head: Vec<&str> = std::iter::once("actual").chain(classes.iter().map(String::as_str)).collect();
-    let rows: Vec<Vec<String>> = confusion
-        .counts
-        .iter()
-        .enumerate()
-        .map(|(class, counts)| {
-            let cells = counts.iter().map(|rows| count(*rows as u64));
-            std::iter::once(class.to_string()).chain(cells).collect()
-        })
-        .collect();
-    table(&head, &rows)
 }

@@ -1,6 +1,6 @@
 //! The arguments that name a job and an interval, and what they become.
 
-use super::file::{begin, folder_of};
+use super::file::{begin, target};
 use super::{Session, ui};
 use crate::engine::Recorded;
 use crate::engine::receipt::Receipt;
@@ -72,12 +72,21 @@ impl RunArgs {
         Plan::resolve(job, interval, Utc::now()).await
     }
 
-    /// Writes the receipt where the caller wants it, then gives the run's result.
-    pub(super) fn deliver(&self, recorded: Recorded) -> Result<Receipt> {
-        if let Some(path) = &self.receipt {
-            write_atomically(path, &recorded.receipt)?;
+    /// Writes the receipt where the caller wants it, then gives the run's result. A failed run's receipt is its
+    /// object for a caller's code.
+    pub(super) fn deliver(&self, session: &Session, recorded: Recorded) -> Result<Receipt> {
+        let Recorded { receipt, result } = recorded;
+        let written = self.receipt.as_ref().map_or(Ok(()), |path| write_atomically(path, &receipt));
+        match (result, written) {
+            (Ok(()), Ok(())) => Ok(receipt),
+            // That the receipt could not be written must not hide why the run failed.
+            (Err(error), written) => {
+                written.unwrap_or_else(|unwritten| ui::error(&unwritten));
+                session.failed(&receipt)?;
+                Err(error)
+            }
+            (Ok(()), Err(unwritten)) => Err(unwritten),
         }
-        recorded.result.map(|()| recorded.receipt)
     }
 
     /// For commands that change nothing and so have no receipt.
@@ -93,25 +102,28 @@ impl RunArgs {
     /// A receipt that can't be written is better known before the run than after it.
     fn check_receipt(&self) -> Result<()> {
         let Some(path) = &self.receipt else { return Ok(()) };
-        let why = match folder_of(path) {
-            folder if !folder.is_dir() => "the folder of the receipt does not exist",
-            _ if path.is_dir() => "the receipt can't be written over a folder",
-            _ => return Ok(()),
-        };
-        Err(Error::usage(why).with("--receipt", path.display()))
+        // Made and removed again: whether a folder can be written into is known by nothing else.
+        begin(&target(path, "--receipt")?).map(drop).map_err(|source| {
+            Error::usage("the receipt can't be written there").with("--receipt", path.display()).because(source)
+        })
     }
 
-    /// A plan that failed has no run; the caller's receipt says so all the same.
+    /// The plan of a command that has a receipt. A plan that failed has no run; the receipt says so all the same.
     pub(super) fn planned(&self, session: &Session, command: &str) -> Result<Plan> {
         self.check_receipt()?;
-        session.engine.runtime.run(self.plan()).inspect_err(|error| {
-            let Some(path) = &self.receipt else { return };
+        self.previewed(session).inspect_err(|error| {
             let job = self.job.job.display().to_string();
             let receipt = Receipt::unplanned(command, &job, &self.interval, &session.engine.now(), error);
-            if let Err(unwritten) = write_atomically(path, &receipt) {
-                ui::error(&unwritten);
+            let written = self.receipt.as_ref().map_or(Ok(()), |path| write_atomically(path, &receipt));
+            for undelivered in [written, session.failed(&receipt)].into_iter().filter_map(Result::err) {
+                ui::error(&undelivered);
             }
         })
+    }
+
+    /// The plan of a command that changes nothing.
+    pub(super) fn previewed(&self, session: &Session) -> Result<Plan> {
+        session.engine.runtime.run(self.plan())
     }
 }
 
@@ -119,6 +131,7 @@ fn write_atomically(path: &Path, receipt: &Receipt) -> Result<()> {
     let failed = |source: std::io::Error| {
         Error::failed("could not write the receipt").with("file", path.display()).because(source)
     };
+    let path = &target(path, "--receipt")?;
     let mut file = begin(path).map_err(failed)?;
     let text = serde_json::to_vec_pretty(receipt)
         .map_err(|source| Error::failed("could not write the receipt as JSON").because(source))?;

@@ -11,15 +11,18 @@ use serde_json::{Value, json};
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// The value of a key
+    #[command(after_help = "Example:\n  lakemill lookup get card_fraud 42 --home demo/home")]
     Get {
         /// The table: the job's name
         table: String,
         /// The key as text
+        #[arg(allow_negative_numbers = true)]
         key: String,
         #[command(flatten)]
         home: Home,
     },
     /// Which run, model and interval are published, and how much
+    #[command(after_help = "Example:\n  lakemill lookup stats card_fraud --home demo/home")]
     Stats {
         /// The table: the job's name
         table: String,
@@ -27,6 +30,7 @@ pub(super) enum Command {
         home: Home,
     },
     /// Every key and its value, one a line, in the order of the keys
+    #[command(after_help = "Example:\n  lakemill lookup dump card_fraud --home demo/home > card_fraud.tsv")]
     Dump {
         /// The table: the job's name
         table: String,
@@ -34,6 +38,7 @@ pub(super) enum Command {
         home: Home,
     },
     /// Read everything back and compare it with the checksum
+    #[command(after_help = "Example:\n  lakemill lookup verify card_fraud --home demo/home")]
     Verify {
         /// The table: the job's name
         table: String,

@@ -18,9 +18,12 @@ mod train;
 pub mod ui;
 
 use crate::engine::Engine;
+use crate::engine::receipt::Receipt;
 use crate::error::{Error, ErrorKind, Result};
+use crate::lake::Location;
 use crate::runtime::Runtime;
 use clap::{Args, Parser, Subcommand};
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -64,27 +67,47 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Generate a demo lake, train, score and publish on it, and tell what happened
+    #[command(after_help = "Examples:\n  lakemill demo\n  lakemill demo --rows 1000000 --dir /tmp/demo")]
     Demo(demo::Args),
     /// Report every mistake in a job file and its SQL at once; needs no data
+    #[command(
+        after_help = "Examples:\n  lakemill check jobs/card_fraud.toml\n  lakemill check jobs/card_fraud.toml --set model.algorithm=random_forest"
+    )]
     Check(check::Args),
     /// Show what a run would read, use and write; changes nothing
+    #[command(after_help = "Example:\n  lakemill plan jobs/card_fraud.toml --interval 2018-06-20")]
     Plan(plan::Args),
     /// Fit and evaluate a model, and register it as challenger (as champion if it is the first and passes)
+    #[command(after_help = "Example:\n  lakemill train jobs/card_fraud.toml --interval 2018-06-20")]
     Train(train::Args),
     /// Write the predictions of an interval and publish them in the lookup table
+    #[command(
+        after_help = "Examples:\n  lakemill score jobs/card_fraud.toml --interval 2018-06-20\n  lakemill score jobs/card_fraud.toml --interval 2018-06-20 --model challenger --receipt receipt.json"
+    )]
     Score(score::Args),
     /// Train if there is no champion, promote if the gate says so, score and publish
+    #[command(
+        after_help = "Examples:\n  lakemill run jobs/card_fraud.toml --interval 2018-06-20\n  lakemill run jobs/card_fraud.toml --interval 2018-06-20 --retrain --output json"
+    )]
     Run(score::FullArgs),
     /// Compare models side by side on the same rows
+    #[command(
+        after_help = "Examples:\n  lakemill evaluate jobs/card_fraud.toml --interval 2018-06-13/2018-06-20\n  lakemill evaluate jobs/card_fraud.toml --interval 2018-06-20 --models champion,2"
+    )]
     Evaluate(evaluate::Args),
-    /// List, show and compare registered models
+    /// List and show registered models, and the history of an alias
     #[command(subcommand)]
     Models(models::Command),
     /// Make a version the champion
+    #[command(after_help = "Example:\n  lakemill promote card_fraud 3 --home demo/home --why \"fewer false alarms\"")]
     Promote(models::PromoteArgs),
     /// Make the version before the champion the champion again
+    #[command(after_help = "Example:\n  lakemill rollback card_fraud --home demo/home")]
     Rollback(models::RollbackArgs),
     /// Run read-only SQL over pinned tables
+    #[command(
+        after_help = "Examples:\n  lakemill query \"SELECT count(*) FROM transactions\" --job jobs/card_fraud.toml\n  lakemill query report.sql --table t=demo/lake/transactions@3 --format parquet --out report.parquet"
+    )]
     Query(query::Args),
     /// Read a lookup table as an application does
     #[command(subcommand)]
@@ -93,6 +116,7 @@ enum Command {
     #[command(subcommand)]
     Runs(runs::Command),
     /// Print the JSON Schema of the job file
+    #[command(after_help = "Example:\n  lakemill schema > job.schema.json")]
     Schema,
 }
 
@@ -101,6 +125,13 @@ struct Session {
     engine: Engine,
     ui: Ui,
     meter: Arc<Meter>,
+}
+
+impl Session {
+    /// Gives a caller's code the receipt of a run that failed; for people the error says it all.
+    fn failed(&self, receipt: &Receipt) -> Result<()> {
+        if self.ui.is_json() { self.ui.show(receipt, String::new) } else { Ok(()) }
+    }
 }
 
 /// Parses, runs, prints the error once; gives the exit code.
@@ -113,9 +144,11 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
+    keep_libraries_quiet();
     // `check` gives its diagnostics as the result.
     let object = cli.global.output == Output::Json && !matches!(cli.command, Command::Check(_));
-    match run(cli) {
+    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run(cli)));
+    match ended.unwrap_or_else(|_| Err(panicked())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             ui::error(&error);
@@ -126,6 +159,27 @@ pub fn main() -> ExitCode {
             std::process::exit(i32::from(error.kind().exit_code()))
         }
     }
+}
+
+/// What a library panics with on a thread of its own comes back as the error of the work that it did there; what it
+/// would print besides is for its authors. (The writer of data files does so after each write that fails.)
+fn keep_libraries_quiet() {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        // Only this crate's own files have relative paths.
+        let is_ours = panic.location().is_none_or(|at| at.file().starts_with("src"));
+        if is_ours || std::thread::current().name() == Some("main") {
+            told(panic);
+        } else {
+            tracing::debug!(%panic, "a library panicked");
+        }
+    }));
+}
+
+/// A panic that nothing on its way has made an error of.
+fn panicked() -> Error {
+    Error::failed("something failed that must not fail: this is a bug in lakemill")
+        .hint("report it with what the same command says with --log debug; running it again is safe")
 }
 
 fn run(cli: Cli) -> Result<()> {
@@ -176,12 +230,21 @@ struct Home {
 }
 
 impl Home {
-    fn location(&self) -> Result<crate::lake::Location> {
+    /// The home, which must be there: what was never made has nothing to list, and a mistyped path would look the same.
+    fn location(&self) -> Result<Location> {
         let home = self.home.as_ref().ok_or_else(|| {
             Error::usage("this command needs to know where the home is")
                 .hint("give --home DIR or set LAKEMILL_HOME to the `home` of your job file")
         })?;
-        crate::lake::Location::parse(&home.to_string_lossy(), &current_dir()?)
+        let home = Location::parse(&home.to_string_lossy(), &current_dir()?)?;
+        let why = match home.local_path() {
+            Some(folder) if !folder.exists() => "there is no such home: nothing lies there",
+            Some(folder) if !folder.is_dir() => "the home is a file, not a folder",
+            _ => return Ok(home),
+        };
+        Err(Error::usage(why).with("home", home).hint(
+            "give the `home` of your job file, as --home or in LAKEMILL_HOME; the first `lakemill train` makes it",
+        ))
     }
 }
 
@@ -196,7 +259,8 @@ fn user() -> String {
 }
 
 fn log_to_stderr(global: &Global) -> Result<()> {
-    let filter = if global.quiet { "error" } else { &global.log };
+    // What libraries call an error is often none; what is one comes back as ours.
+    let filter = if global.quiet { "lakemill=error" } else { &global.log };
     let filter = tracing_subscriber::EnvFilter::try_new(filter)
         .map_err(|source| Error::usage("--log is not a filter").with("filter", &global.log).because(source))?;
     tracing_subscriber::fmt()

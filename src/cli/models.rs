@@ -5,7 +5,7 @@ use super::{Home, Session};
 use crate::engine::{CHALLENGER, CHAMPION};
 use crate::error::{Error, Result};
 use crate::registry::artifact::Measured;
-use crate::registry::{AliasRecord, Change, Described, Registry};
+use crate::registry::{AliasRecord, Described, Registry};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// All models, or all versions of one
+    #[command(after_help = "Example:\n  lakemill models list --home demo/home")]
     List {
         /// The model's name
         model: Option<String>,
@@ -20,6 +21,7 @@ pub(super) enum Command {
         home: Home,
     },
     /// The model card of a version
+    #[command(after_help = "Example:\n  lakemill models show card_fraud champion --home demo/home")]
     Show {
         /// The model's name
         model: String,
@@ -30,6 +32,7 @@ pub(super) enum Command {
         home: Home,
     },
     /// Who made which version the champion, when and why
+    #[command(after_help = "Example:\n  lakemill models history card_fraud --home demo/home")]
     History {
         /// The model's name
         model: String,
@@ -75,7 +78,8 @@ pub(super) fn run(session: &Session, command: &Command) -> Result<()> {
 }
 
 fn models(session: &Session, home: &Home) -> Result<()> {
-    let registry = Registry::new(&home.location()?);
+    let home = home.location()?;
+    let registry = Registry::new(&home);
     let found: Vec<Value> = session.engine.runtime.run(async {
         let mut found = Vec::new();
         for model in registry.models().await? {
@@ -88,7 +92,10 @@ fn models(session: &Session, home: &Home) -> Result<()> {
         Ok(found)
     })?;
     let head = ["model", "versions", "champion", "challenger"];
-    session.ui.show(&found, || table(&head, &found.iter().map(|model| cells(model, &head)).collect::<Vec<_>>()))
+    session.ui.show(&found, || match found.as_slice() {
+        [] => format!("no model is registered under {home}"),
+        found => table(&head, &found.iter().map(|model| cells(model, &head)).collect::<Vec<_>>()),
+    })
 }
 
 fn cells(object: &Value, names: &[&str]) -> Vec<String> {
@@ -173,7 +180,7 @@ fn row(record: &AliasRecord) -> Vec<String> {
 
 pub(super) fn promote(session: &Session, args: &PromoteArgs) -> Result<()> {
     let registry = Registry::new(&args.home.location()?);
-    let change = change(session, &args.why);
+    let change = session.engine.change(&args.why, None, Value::Null);
     let model = args.model.as_str();
     let (version, before, sequence) = session.engine.runtime.run(async {
         let version = registry.resolve(model, &args.version).await?;
@@ -193,7 +200,7 @@ pub(super) fn promote(session: &Session, args: &PromoteArgs) -> Result<()> {
 
 pub(super) fn rollback(session: &Session, args: &RollbackArgs) -> Result<()> {
     let registry = Registry::new(&args.home.location()?);
-    let change = change(session, &args.why);
+    let change = session.engine.change(&args.why, None, Value::Null);
     let model = args.model.as_str();
     let (before, record) = session.engine.runtime.run(async {
         let before = registry.alias(model, CHAMPION).await?;
@@ -205,9 +212,4 @@ pub(super) fn rollback(session: &Session, args: &RollbackArgs) -> Result<()> {
     session
         .ui
         .show(&result, || format!("{model}: version {} is the champion again, after version {was}", record.version))
-}
-
-fn change(session: &Session, why: &str) -> Change {
-    let (at, by) = (session.engine.now(), session.engine.by.clone());
-    Change { at, by, why: why.to_owned(), run_id: None, evidence: Value::Null }
 }

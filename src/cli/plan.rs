@@ -3,7 +3,7 @@
 use super::Session;
 use super::job::RunArgs;
 use super::ui::{bytes, count, pairs, table};
-use crate::engine::{Preview, preview};
+use crate::engine::{Preview, Reads, preview};
 use crate::error::Result;
 use clap::Args as ClapArgs;
 
@@ -21,7 +21,7 @@ pub(super) struct Args {
 
 pub(super) fn run(session: &Session, args: &Args) -> Result<()> {
     args.run.refuse_receipt()?;
-    let plan = args.run.planned(session, "plan")?;
+    let plan = args.run.previewed(session)?;
     let preview = session.engine.runtime.run(preview(&session.engine, &plan, &args.model))?;
     session.meter.clear();
     session.ui.show(&preview, || {
@@ -53,7 +53,21 @@ fn text(preview: &Preview) -> String {
     }
     facts.push(("run", preview.run_id.clone().unwrap_or_else(|| "not known before the model is".to_owned())));
     facts.push(("action", preview.action.clone()));
+    if let Some(training) = &preview.training_reads {
+        facts.push(("training reads", read(training)));
+    }
+    facts.push(("scoring reads", read(&preview.reads)));
     format!("{}\n{}", pairs(&facts), table(&head, &rows))
+}
+
+fn read(reads: &Reads) -> String {
+    let files = if reads.files == 1 { "file" } else { "files" };
+    let rows = reads.rows.map_or_else(|| "a number of rows that the files do not tell".to_owned(), rows_of);
+    format!("{rows} in {} {files}, {}", count(reads.files), bytes(reads.bytes))
+}
+
+fn rows_of(rows: u64) -> String {
+    format!("{} {}", count(rows), if rows == 1 { "row" } else { "rows" })
 }
 
 fn table_row(planned: &crate::engine::PlannedTable) -> Vec<String> {

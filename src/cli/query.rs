@@ -1,8 +1,8 @@
 //! `lakemill query`: read-only SQL over pinned tables.
 
-use super::file::begin;
+use super::file::{begin, target};
 use super::job::JobArgs;
-use super::ui::print;
+use super::ui::{bytes as size, count, print};
 use super::{Session, current_dir};
 use crate::error::{Error, Result, ResultExt};
 use crate::interval::Interval;
@@ -18,6 +18,9 @@ use chrono::Utc;
 use clap::{Args as ClapArgs, ValueEnum};
 use futures::TryStreamExt;
 use parquet::arrow::ArrowWriter;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -73,7 +76,11 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<()> {
             None => query.ad_hoc(&text).await?,
         };
         match &args.out {
-            Some(path) => to_file(&planned, args.format, path).await,
+            Some(path) => {
+                let written = to_file(&planned, args.format, path).await?;
+                session.meter.clear();
+                session.ui.show(&written, || written.to_string())
+            }
             None => to_stdout(session, &planned, args.format).await,
         }
     })
@@ -156,50 +163,95 @@ async fn as_one_object(planned: &PlannedQuery) -> Result<()> {
     print(&[b"{\"rows\":".as_slice(), &rows, b"}\n"].concat())
 }
 
-/// Written whole or not at all: beside the file first, then moved.
-async fn to_file(planned: &PlannedQuery, format: Format, path: &Path) -> Result<()> {
-    let failed =
-        |source: std::io::Error| Error::failed("could not write the file").with("file", path.display()).because(source);
-    let file = begin(path).map_err(failed)?;
-    let file = stream(planned, format, file).await.at("file", path.display())?;
-    file.persist(path).map_err(|source| failed(source.error))?;
-    Ok(())
+/// What `--out` wrote.
+#[derive(Debug, Serialize)]
+struct WrittenFile {
+    path: PathBuf,
+    rows: u64,
+    bytes: u64,
+    /// Over the file's bytes, in hex.
+    sha256: String,
 }
 
-/// Writes batch after batch; memory does not grow with the rows.
-async fn stream<W: Write + Send>(planned: &PlannedQuery, format: Format, mut to: W) -> Result<W> {
-    let mut batches = planned.stream()?;
-    match format {
+impl fmt::Display for WrittenFile {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = if self.rows == 1 { "row" } else { "rows" };
+        write!(out, "wrote {} {rows} ({}) to {}", count(self.rows), size(self.bytes), self.path.display())
+    }
+}
+
+/// Written whole or not at all: beside the file first, then moved.
+async fn to_file(planned: &PlannedQuery, format: Format, path: &Path) -> Result<WrittenFile> {
+    let failed =
+        |source: std::io::Error| Error::failed("could not write the file").with("file", path.display()).because(source);
+    let target = target(path, "--out")?;
+    let file = Hashed { to: begin(&target).map_err(failed)?, bytes: 0, hash: Sha256::new() };
+    let (file, rows) = stream(planned, format, file).await.at("file", path.display())?;
+    file.to.persist(&target).map_err(|source| failed(source.error))?;
+    let sha256 = file.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(WrittenFile { path: path.to_owned(), rows, bytes: file.bytes, sha256 })
+}
+
+/// Counts and hashes what passes.
+struct Hashed<W> {
+    to: W,
+    bytes: u64,
+    hash: Sha256,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.bytes += written as u64;
+        self.hash.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Writes batch after batch, so that memory does not grow with the rows; gives their number.
+async fn stream<W: Write + Send>(planned: &PlannedQuery, format: Format, mut to: W) -> Result<(W, u64)> {
+    let mut rows = 0;
+    let mut batches = planned.stream()?.map_err(from_datafusion).inspect_ok(|batch| rows += batch.num_rows() as u64);
+    let to = match format {
         Format::Csv => {
             let mut writer = WriterBuilder::new().with_header(true).build(to);
             writer.write(&RecordBatch::new_empty(planned.schema())).map_err(unwritable)?;
-            while let Some(batch) = batches.try_next().await.map_err(from_datafusion)? {
+            while let Some(batch) = batches.try_next().await? {
                 writer.write(&batch).map_err(unwritable)?;
             }
-            Ok(writer.into_inner())
+            writer.into_inner()
         }
         Format::Json => {
             let mut writer = JsonBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(to);
-            while let Some(batch) = batches.try_next().await.map_err(from_datafusion)? {
+            while let Some(batch) = batches.try_next().await? {
                 writer.write(&batch).map_err(unwritable)?;
             }
             writer.finish().map_err(unwritable)?;
-            Ok(writer.into_inner())
+            writer.into_inner()
         }
         Format::Parquet => {
             let mut writer = ArrowWriter::try_new(to, planned.schema(), None).map_err(unwritable)?;
-            while let Some(batch) = batches.try_next().await.map_err(from_datafusion)? {
+            while let Some(batch) = batches.try_next().await? {
                 writer.write(&batch).map_err(unwritable)?;
             }
-            writer.into_inner().map_err(unwritable)
+            writer.into_inner().map_err(unwritable)?
         }
         Format::Table => {
-            let all: Vec<RecordBatch> = batches.try_collect().await.map_err(from_datafusion)?;
+            let mut all = vec![RecordBatch::new_empty(planned.schema())];
+            while let Some(batch) = batches.try_next().await? {
+                all.push(batch);
+            }
             let text = pretty_format_batches(&all).map_err(unwritable)?.to_string();
             writeln!(to, "{text}").map_err(unwritable)?;
-            Ok(to)
+            to
         }
-    }
+    };
+    drop(batches);
+    Ok((to, rows))
 }
 
 /// Standard output by way of `ui`, which knows about closed pipes.

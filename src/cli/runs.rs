@@ -3,12 +3,13 @@
 use super::ui::{count, pairs, table};
 use super::{Home, Session};
 use crate::engine::receipt::{self, Receipt, Status};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, did_you_mean};
 use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// All receipts, or those of one job
+    #[command(after_help = "Example:\n  lakemill runs list card_fraud --home demo/home")]
     List {
         /// The job's name
         job: Option<String>,
@@ -16,6 +17,7 @@ pub(super) enum Command {
         home: Home,
     },
     /// One receipt, whole
+    #[command(after_help = "Example:\n  lakemill runs show 3f2a --home demo/home")]
     Show {
         /// The run id or the start of it; the newest attempt is shown
         run: String,
@@ -35,11 +37,20 @@ fn list(session: &Session, job: Option<&str>, home: &Home) -> Result<()> {
     let home = home.location()?;
     let receipts = session.engine.runtime.run(receipt::all(&home, job))?;
     if let (Some(job), true) = (job, receipts.is_empty()) {
-        return Err(Error::usage("no run of this job is recorded here").with("job", job).with("home", &home));
+        let jobs = session.engine.runtime.run(home.join("runs").children())?;
+        let error = Error::usage("no run of this job is recorded here").with("job", job).with("home", &home);
+        return Err(match did_you_mean(job, jobs.iter().map(String::as_str)) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None if jobs.is_empty() => error.hint("no run at all is recorded under this home"),
+            None => error.hint(format!("there are runs of {}", jobs.join(", "))),
+        });
     }
     let rows: Vec<Vec<String>> = receipts.iter().map(row).collect();
     let head = ["job", "interval", "command", "status", "run", "model", "rows", "started", "seconds"];
-    session.ui.show(&receipts, || table(&head, &rows))
+    session.ui.show(&receipts, || match rows.as_slice() {
+        [] => format!("no run is recorded under {home}"),
+        rows => table(&head, rows),
+    })
 }
 
 fn row(receipt: &Receipt) -> Vec<String> {
@@ -86,7 +97,9 @@ pub(super) fn describe(receipt: &Receipt) -> String {
     let inputs = receipt.inputs.iter().map(|(name, version)| format!("{name}@{version}"));
     rows.push(("inputs", inputs.collect::<Vec<_>>().join(", ")));
     let (rows_in, rows_out) = (count(receipt.rows_in), count(receipt.rows_out));
-    rows.push(("rows", format!("{rows_in} in, {rows_out} out, {} rejected", count(receipt.rows_rejected))));
+    let gap = receipt.data["gap_rows"].as_u64().filter(|rows| *rows > 0);
+    let gap = gap.map(|rows| format!(", {} in the gap between the windows", count(rows))).unwrap_or_default();
+    rows.push(("rows", format!("{rows_in} in, {rows_out} out, {} rejected{gap}", count(receipt.rows_rejected))));
     if let Some(model) = &receipt.model {
         rows.push(("model", format!("{} version {}", model.name, model.version)));
     }

@@ -31,6 +31,9 @@ pub(super) struct FullArgs {
     /// Train a challenger although there is a champion; the gate decides which one scores
     #[arg(long)]
     retrain: bool,
+    /// Compute again what is committed already, and compare
+    #[arg(long)]
+    force: bool,
     /// An interval without input rows is a slice without rows, not an error
     #[arg(long)]
     allow_empty: bool,
@@ -41,21 +44,21 @@ pub(super) fn score(session: &Session, args: &Args) -> Result<()> {
     let options = ScoreOptions { model: args.model.clone(), force: args.force, allow_empty: args.allow_empty };
     let engine = &session.engine;
     let recorded = engine.runtime.run_recorded(engine::score(engine, &plan, &options));
-    let receipt = args.run.deliver(recorded)?;
+    let receipt = args.run.deliver(session, recorded)?;
     session.meter.clear();
     session.ui.show(&receipt, || describe(&receipt))
 }
 
 pub(super) fn run(session: &Session, args: &FullArgs) -> Result<()> {
     let plan = args.run.planned(session, "run")?;
-    let options = RunOptions { retrain: args.retrain, allow_empty: args.allow_empty };
+    let options = RunOptions { retrain: args.retrain, force: args.force, allow_empty: args.allow_empty };
     let engine = &session.engine;
     let outcome = engine.runtime.run_recorded(engine::run(engine, &plan, options));
     let mut recorded = outcome.recorded;
     if let (Ok(()), Some(refused)) = (&recorded.result, &outcome.refused) {
         recorded.receipt.error = Some(ReceiptError::from(refused));
     }
-    let receipt = args.run.deliver(recorded)?;
+    let receipt = args.run.deliver(session, recorded)?;
     session.meter.clear();
     session.ui.show(&receipt, || {
         let training = outcome.training.as_ref().map(|training| format!("{}\n\n", trained(training)));

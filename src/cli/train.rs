@@ -3,9 +3,9 @@
 use super::Session;
 use super::job::RunArgs;
 use super::runs::describe;
-use super::ui::{number, table};
+use super::ui::{count, number, table};
 use crate::engine::receipt::Receipt;
-use crate::engine::{self, TrainOptions};
+use crate::engine::{self, Confusion, TrainOptions};
 use crate::error::Result;
 use crate::metrics::MetricValue;
 use clap::Args as ClapArgs;
@@ -24,7 +24,7 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<()> {
     let options = TrainOptions { force: args.force, promote: false };
     let engine = &session.engine;
     let (recorded, _) = engine.runtime.run_recorded(engine::train(engine, &plan, options));
-    let receipt = args.run.deliver(recorded)?;
+    let receipt = args.run.deliver(session, recorded)?;
     session.meter.clear();
     session.ui.show(&receipt, || trained(&receipt))
 }
@@ -37,6 +37,9 @@ pub(super) fn trained(receipt: &Receipt) -> String {
     if !metrics.is_empty() {
         let rows: Vec<Vec<String>> = metrics.iter().map(|value| compared(value, &baseline)).collect();
         text.push_str(&format!("\n\n{}", table(&["metric", "value", "interval", "baseline"], &rows)));
+    }
+    if let Ok(confusion) = serde_json::from_value::<Confusion>(receipt.data["confusion"].clone()) {
+        text.push_str(&format!("\n\n{}\n", confused(&confusion)));
     }
     if let Some(why) = receipt.gates["why"].as_str() {
         text.push_str(&format!("\ngate: {why}"));
@@ -60,4 +63,26 @@ pub(super) fn interval_of(value: &MetricValue) -> String {
         .estimate
         .as_ref()
         .map_or_else(|| "-".to_owned(), |estimate| format!("{} to {}", number(estimate.low), number(estimate.high)))
+}
+
+/// So many classes are shown on a terminal; all are in the JSON.
+const CLASSES_SHOWN: usize = 12;
+
+/// Rows are what was true, columns what was predicted.
+pub(super) fn confused(confusion: &Confusion) -> String {
+    let classes = &confusion.classes;
+    if classes.len() > CLASSES_SHOWN {
+        return format!("which of the {} classes was taken for which: --output json has it", classes.len());
+    }
+    let columns: Vec<String> = classes.iter().map(|class| format!("predicted {class}")).collect();
+    let head: Vec<&str> = std::iter::once("actual").chain(columns.iter().map(String::as_str)).collect();
+    let rows: Vec<Vec<String>> = classes
+        .iter()
+        .zip(&confusion.counts)
+        .map(|(class, counts)| {
+            let cells = counts.iter().map(|rows| count(rows.round() as u64));
+            std::iter::once(class.clone()).chain(cells).collect()
+        })
+        .collect();
+    table(&head, &rows)
 }

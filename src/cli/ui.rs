@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How results are written.
@@ -64,8 +64,11 @@ impl Ui {
 /// # Errors
 /// `failed` where it can't be written; a reader that has gone away (`| head`) is success.
 pub fn print(bytes: &[u8]) -> Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
+    let written = beside_the_bar(|| {
+        let mut out = io::stdout().lock();
+        out.write_all(bytes).and_then(|()| out.flush())
+    });
+    match written {
         Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
             Err(Error::failed("could not write to standard output").because(source))
         }
@@ -85,7 +88,7 @@ pub fn error(error: &Error) {
         text.push_str(&format!("  hint: {hint}\n"));
     }
     // With standard error gone there is nobody left to tell.
-    let _ = io::stderr().write_all(shown(&text).as_bytes());
+    let _ = beside_the_bar(|| io::stderr().write_all(shown(&text).as_bytes()));
 }
 
 /// A message quotes what others wrote; none of it may steer the terminal.
@@ -114,13 +117,27 @@ pub fn error_object(error: &Error) {
 }
 
 /// Where log lines go.
-pub fn log_writer() -> io::Stderr {
-    io::stderr()
+pub fn log_writer() -> LogLines {
+    LogLines
+}
+
+/// Standard error, beside a bar that may be there.
+#[derive(Debug, Clone, Copy)]
+pub struct LogLines;
+
+impl Write for LogLines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        beside_the_bar(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 /// Tells something that is no result and no error.
 pub fn note(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = beside_the_bar(|| writeln!(io::stderr(), "{text}"));
 }
 
 /// A table with a head, numbers to the right.
@@ -191,10 +208,41 @@ pub fn number(value: f64) -> String {
     }
 }
 
-/// Progress on standard error: a spinner on a terminal, elsewhere one line every 30 seconds.
+/// What a run is doing now.
+#[derive(Debug, Clone, Copy)]
+struct Now {
+    step: &'static str,
+    since: Instant,
+    rows: u64,
+}
+
+impl Now {
+    /// `score  123,456 rows, 41,152 rows/s`; the rate is the step's own.
+    fn text(&self) -> String {
+        let seconds = self.since.elapsed().as_secs_f64();
+        match self.rows {
+            0 => self.step.to_owned(),
+            rows if seconds < 0.5 => format!("{}  {} rows", self.step, count(rows)),
+            rows => format!("{}  {} rows, {} rows/s", self.step, count(rows), count((rows as f64 / seconds) as u64)),
+        }
+    }
+}
+
+/// The bar that is on the terminal, if there is one; whatever else is printed takes it away for a moment.
+static BAR: OnceLock<ProgressBar> = OnceLock::new();
+
+/// Does something to the terminal while no bar is drawn on it.
+fn beside_the_bar<T>(work: impl FnOnce() -> T) -> T {
+    match BAR.get() {
+        Some(bar) if !bar.is_finished() => bar.suspend(work),
+        _ => work(),
+    }
+}
+
+/// Progress on standard error: one line that changes on a terminal, elsewhere one line every 30 seconds.
 pub struct Meter {
-    bar: Option<ProgressBar>,
-    now: Arc<Mutex<(&'static str, u64)>>,
+    on_terminal: bool,
+    now: Arc<Mutex<Now>>,
 }
 
 /// How often a run tells a log that it still lives.
@@ -203,63 +251,66 @@ const PLAIN_EVERY: Duration = Duration::from_secs(30);
 impl Meter {
     /// A meter for this process's standard error; a silent one where `quiet`.
     pub fn new(quiet: bool) -> Self {
-        let now = Arc::new(Mutex::new(("", 0)));
+        let now = Arc::new(Mutex::new(Now { step: "", since: Instant::now(), rows: 0 }));
         let terminal = io::stderr().is_terminal();
         if !quiet && !terminal {
             let now = Arc::clone(&now);
             // Ends with the process.
             std::thread::spawn(move || tell_now_and_then(&now));
         }
-        let bar = (!quiet && terminal).then(|| {
-            let bar = ProgressBar::new_spinner();
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {prefix} [{elapsed}]") {
-                bar.set_style(style);
-            }
-            bar.enable_steady_tick(Duration::from_millis(120));
-            bar
-        });
-        Self { bar, now }
+        Self { on_terminal: !quiet && terminal, now }
     }
 
     /// Takes the bar off the terminal.
     pub fn clear(&self) {
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = BAR.get() {
             bar.finish_and_clear();
+        }
+    }
+
+    /// The bar, put on the terminal by the first step: a command that has none shows none.
+    fn bar(&self) -> Option<&'static ProgressBar> {
+        self.on_terminal.then(|| {
+            BAR.get_or_init(|| {
+                let bar = ProgressBar::new_spinner();
+                if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg} [{elapsed_precise}]") {
+                    bar.set_style(style);
+                }
+                bar.enable_steady_tick(Duration::from_millis(120));
+                bar
+            })
+        })
+    }
+
+    /// Changes what is told, and tells it.
+    fn tell(&self, change: impl FnOnce(&mut Now)) {
+        let Ok(mut now) = self.now.lock() else { return };
+        change(&mut now);
+        if let Some(bar) = self.bar() {
+            bar.set_message(now.text());
         }
     }
 }
 
 /// Also a step without rows, such as a long fit, shows that the run lives.
-fn tell_now_and_then(now: &Mutex<(&'static str, u64)>) {
+fn tell_now_and_then(now: &Mutex<Now>) {
     let began = Instant::now();
     loop {
         std::thread::sleep(PLAIN_EVERY);
-        let Ok((step, rows)) = now.lock().map(|now| *now) else { return };
-        let passed = if rows > 0 { format!(", {} rows", count(rows)) } else { String::new() };
-        if !step.is_empty() {
-            let _ = writeln!(io::stderr(), "{step}{passed}, {} s so far", began.elapsed().as_secs());
+        let Ok(now) = now.lock().map(|now| *now) else { return };
+        if !now.step.is_empty() {
+            let _ = writeln!(io::stderr(), "{}, {} s so far", now.text(), began.elapsed().as_secs());
         }
     }
 }
 
 impl Progress for Meter {
     fn step(&self, name: &'static str) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(name);
-            bar.set_prefix("");
-        }
-        if let Ok(mut now) = self.now.lock() {
-            *now = (name, 0);
-        }
+        self.tell(|now| *now = Now { step: name, since: Instant::now(), rows: 0 });
     }
 
     fn rows(&self, rows: u64) {
-        if let Some(bar) = &self.bar {
-            bar.set_prefix(format!("{} rows", count(rows)));
-        }
-        if let Ok(mut now) = self.now.lock() {
-            now.1 = rows;
-        }
+        self.tell(|now| now.rows = rows);
     }
 }
 
@@ -273,5 +324,15 @@ mod tests {
         assert_eq!(count(12), "12");
         assert_eq!(bytes(512), "512 B");
         assert_eq!(bytes(20 << 20), "20.0 MiB");
+    }
+
+    #[test]
+    fn a_step_tells_its_rows_and_their_rate() {
+        let since = Instant::now().checked_sub(Duration::from_secs(4)).unwrap();
+        assert_eq!(Now { step: "fit", since, rows: 0 }.text(), "fit");
+        let rows = Now { step: "score", since, rows: 400_000 }.text();
+        assert!(rows.starts_with("score  400,000 rows, ") && rows.ends_with(" rows/s"), "{rows}");
+        let begun = Now { since: Instant::now(), ..Now { step: "score", since, rows: 8_192 } };
+        assert_eq!(begun.text(), "score  8,192 rows");
     }
 }

@@ -20,6 +20,9 @@ const CUSTOMER_DAYS: i64 = 14;
 const MISUSED_FACTOR: i64 = 5;
 /// Customers whose transactions are made in one piece of work.
 const PIECE: usize = 1024;
+const MILLION: i64 = 1_000_000;
+/// So many terminals, and so many customers, are compromised at the same time in the smallest lake.
+const FEWEST_AT_ONCE: i64 = 6;
 /// Ids of a day start at its number (days since 1970) times this.
 const IDS_A_DAY: i64 = 1_000_000_000;
 
@@ -39,8 +42,42 @@ pub(super) struct Transaction {
 pub struct Generator {
     spec: Spec,
     population: Population,
-    compromised_terminals_daily: u32,
-    compromised_customers_daily: u32,
+    terminals: Seized,
+    customers: Seized,
+}
+
+/// How many of `among` fall to fraudsters, and how much of what is done with them then is theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seized {
+    among: u32,
+    /// For so many days.
+    days: i64,
+    /// How many a day, in millionths.
+    daily: i64,
+    /// Of a million chances to misuse one of them, how many are taken.
+    taken: u32,
+}
+
+impl Seized {
+    /// `share` of a million fall each day. So few that fewer than six would be compromised at the same time are
+    /// made six, each misused as much less: then a small lake has frauds on most days and no more of them than a
+    /// large one.
+    fn of(among: u32, share: i64, days: i64) -> Self {
+        let meant = i64::from(among) * share;
+        let daily = meant.max(FEWEST_AT_ONCE * MILLION / days);
+        Self { among, days, daily, taken: (meant * MILLION / daily) as u32 }
+    }
+
+    /// How many fall on a day: evenly spread, so that no stretch of days is without.
+    fn on(&self, day: i64) -> i64 {
+        let until = |day: i64| (day * self.daily).div_euclid(MILLION);
+        until(day + 1) - until(day)
+    }
+
+    /// Whether a chance is taken; asks no random number where all are.
+    fn takes(&self, stream: &mut Stream) -> bool {
+        i64::from(self.taken) == MILLION || stream.below(MILLION as u32) < self.taken
+    }
 }
 
 impl Generator {
@@ -55,8 +92,8 @@ impl Generator {
             population,
             // The handbook draws 2 of 10,000 terminals and 3 of 5,000 customers a day; in this proportion the share
             // of frauds stays the same whatever the size.
-            compromised_terminals_daily: ((f64::from(spec.terminals) * 2.0 / 10_000.0).round() as u32).max(1),
-            compromised_customers_daily: ((f64::from(spec.customers) * 3.0 / 5_000.0).round() as u32).max(1),
+            terminals: Seized::of(spec.terminals, 200, TERMINAL_DAYS),
+            customers: Seized::of(spec.customers, 600, CUSTOMER_DAYS),
             spec,
         })
     }
@@ -73,8 +110,8 @@ impl Generator {
     /// None in practice: the columns are of equal length and of the schema's types.
     pub fn day(&self, date: NaiveDate) -> Result<RecordBatch> {
         let day = Calendar::of(date);
-        let leaked = self.drawn(day.number, CUSTOMER_DAYS, Purpose::CompromisedCustomers);
-        let seized = self.drawn(day.number, TERMINAL_DAYS, Purpose::CompromisedTerminals);
+        let leaked = self.drawn(day.number, &self.customers, Purpose::CompromisedCustomers);
+        let seized = self.drawn(day.number, &self.terminals, Purpose::CompromisedTerminals);
         let pieces: Vec<Vec<Transaction>> = self
             .population
             .customers
@@ -118,17 +155,13 @@ impl Generator {
             .map_err(|source| Error::failed("could not make the terminals' columns").because(source))
     }
 
-    /// What was drawn on `day` or up to `length - 1` days before, sorted. It does not begin with the spec's first
-    /// day, so the share of frauds is the same from the first day on.
-    fn drawn(&self, day: i64, length: i64, purpose: Purpose) -> Vec<u32> {
-        let (daily, among) = match purpose {
-            Purpose::CompromisedCustomers => (self.compromised_customers_daily, self.spec.customers),
-            _ => (self.compromised_terminals_daily, self.spec.terminals),
-        };
-        let mut drawn: Vec<u32> = (day - length + 1..=day)
+    /// What was drawn on `day` or on the days before for which it lasts, sorted. It does not begin with the spec's
+    /// first day, so the share of frauds is the same from the first day on.
+    fn drawn(&self, day: i64, of: &Seized, purpose: Purpose) -> Vec<u32> {
+        let mut drawn: Vec<u32> = (day - of.days + 1..=day)
             .flat_map(|day| {
                 let mut stream = Stream::open(self.spec.seed, purpose, day, 0);
-                (0..daily).map(move |_| stream.below(among))
+                (0..of.on(day)).map(move |_| stream.below(of.among))
             })
             .collect();
         drawn.sort_unstable();
@@ -155,8 +188,9 @@ impl Generator {
             let Some(terminal) = self.population.streets.pick(customer.place, &mut stream) else { continue };
             let mean = customer.mean_amount * self.population.terminals[terminal as usize].category().price;
             let mut cents = amount_cents(mean, &mut stream);
-            let mut fraud = cents > SUSPICIOUS_CENTS || seized.binary_search(&terminal).is_ok();
-            if stream.below(3) == 0 && has_leaked {
+            let is_seized = seized.binary_search(&terminal).is_ok() && self.terminals.takes(&mut stream);
+            let mut fraud = cents > SUSPICIOUS_CENTS || is_seized;
+            if stream.below(3) == 0 && has_leaked && self.customers.takes(&mut stream) {
                 cents *= MISUSED_FACTOR;
                 fraud = true;
             }
@@ -173,4 +207,26 @@ fn amount_cents(mean: f64, stream: &mut Stream) -> i64 {
         amount = stream.between(0.0, 2.0 * mean);
     }
     ((amount * 100.0).round() as i64).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_falls_is_evenly_spread_and_in_its_share_at_any_size() {
+        for among in [10, 50, 238, 357, 600, 4_000, 10_000_000] {
+            for (share, days) in [(200, TERMINAL_DAYS), (600, CUSTOMER_DAYS)] {
+                let seized = Seized::of(among, share, days);
+                let at_once: Vec<i64> =
+                    (17_000..17_200).map(|day| (day - days + 1..=day).map(|day| seized.on(day)).sum()).collect();
+                let (least, most) = (*at_once.iter().min().unwrap(), *at_once.iter().max().unwrap());
+                assert!(least >= 1 && most - least <= 1, "{among}: {least} to {most}");
+                let misused = most as f64 / f64::from(among) * f64::from(seized.taken) / MILLION as f64;
+                let meant = share as f64 * days as f64 / MILLION as f64;
+                assert!((0.8..1.4).contains(&(misused / meant)), "{among}: {misused} where {meant} is meant");
+                assert!(i64::from(seized.taken) == MILLION || most == FEWEST_AT_ONCE, "{among}: all chances are taken");
+            }
+        }
+    }
 }

@@ -41,6 +41,7 @@ pub fn describe(plan: &Plan, windows: &Windows, fitted: &Fitted, fingerprint: St
         rows: rows(fitted),
         inputs: inputs.collect(),
         metrics: measured(&fitted.metrics),
+        confusion: fitted.confusion.as_ref().map(|confusion| confusion.counts.clone()),
         baseline: Baseline {
             algorithm: baseline(spec.model.task).name().to_owned(),
             metrics: measured(&fitted.baseline),
@@ -49,6 +50,7 @@ pub fn describe(plan: &Plan, windows: &Windows, fitted: &Fitted, fingerprint: St
             .model
             .folds
             .map(|folds| CrossValidation { folds: u64::from(folds), metrics: measured(&fitted.cross_validation) }),
+        job: serde_json::from_str(&spec.training_json()).unwrap_or_default(),
         fingerprint,
         binary_format: BINARY_FORMAT,
     })
@@ -79,6 +81,7 @@ fn rows(fitted: &Fitted) -> RowCounts {
         test: fitted.test_rows,
         unlabelled: train.unlabelled + test.unlabelled,
         rejected: train.rejected.rows + test.rejected.rows,
+        gap: fitted.gap_rows,
         train_classes: fitted.train_classes.clone(),
     }
 }

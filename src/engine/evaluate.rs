@@ -1,13 +1,13 @@
 //! Evaluation: several models side by side on the same rows.
 
 use super::Engine;
+use super::confusion::Confusion;
 use super::dataset::Dataset;
 use super::scored::{ScoredRows, Wanted, outputs_of, positions, score_labelled};
 use super::train::metric_options;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{
-    Comparison, ConfusionMatrix, MetricOptions, MetricValue, Predictions, compare, confusion_matrix,
-    evaluate as measure,
+    Comparison, MetricOptions, MetricValue, Predictions, compare, confusion_matrix, evaluate as measure,
 };
 use crate::plan::Plan;
 use crate::registry::{LoadedModel, Registry};
@@ -38,7 +38,7 @@ pub struct ModelScores {
     /// Every metric with its interval of confidence.
     pub metrics: Vec<MetricValue>,
     /// How often which class was taken for which; absent for regression.
-    pub confusion: Option<ConfusionMatrix>,
+    pub confusion: Option<Confusion>,
     /// How much better than the first model, row by row; empty for the first.
     pub against_first: Vec<Comparison>,
 }
@@ -96,7 +96,9 @@ fn measure_all(
     let measured = scored.iter().zip(&predictions).enumerate().map(|(index, ((name, model, _), own))| {
         let confusion = match task {
             Task::Regression => None,
-            Task::Binary | Task::Multiclass => Some(confusion_matrix(own, options)?),
+            Task::Binary | Task::Multiclass => {
+                Some(Confusion::of(&model.artifact.classes, &confusion_matrix(own, options)?))
+            }
         };
         Ok(ModelScores {
             name: name.clone(),

@@ -2,8 +2,8 @@
 
 use super::dataset::{DataCounts, Dataset, Source};
 use crate::error::{Error, Result, ResultExt};
-use crate::features::{ClassWeight, Encoder, EncoderOptions, Labels, Signature, folds, row_weights};
-use crate::metrics::{MetricOptions, MetricValue, evaluate};
+use crate::features::{ClassWeight, Encoder, EncoderOptions, Labels, Signature, Split, folds, row_weights};
+use crate::metrics::{ConfusionMatrix, MetricOptions, MetricValue, confusion_matrix, evaluate};
 use crate::models::{Algorithm, Params, Predictor, TrainingSet, baseline};
 use crate::task::Task;
 use rayon::prelude::*;
@@ -44,6 +44,8 @@ pub struct Fitted {
     pub train_rows: u64,
     /// Rows it was measured on.
     pub test_rows: u64,
+    /// Rows between the two windows, which are neither fitted nor measured on; 0 for a split by hash.
+    pub gap_rows: u64,
     /// How many of them are of each class; empty for regression.
     pub train_classes: Vec<u64>,
     /// What became of training rows that were not plain.
@@ -52,6 +54,8 @@ pub struct Fitted {
     pub test_counts: DataCounts,
     /// On the test rows.
     pub metrics: Vec<MetricValue>,
+    /// How often which class of the test rows was taken for which; absent for regression.
+    pub confusion: Option<ConfusionMatrix>,
     /// The baseline's, on the same rows.
     pub baseline: Vec<MetricValue>,
     /// Over all folds' held-out training rows together, if cross-validated.
@@ -62,11 +66,12 @@ pub struct Fitted {
     pub test: Dataset,
 }
 
-/// Fits the model and its baseline on the `train` rows and measures both on the `test` rows.
+/// Fits the model and its baseline on the training rows of `split` and measures both on its test rows.
 ///
 /// # Errors
 /// `check` for labels or weights that can't be learned from; what the algorithm refuses.
-pub fn fit(recipe: &Recipe, source: Source<'_>, train: &[usize], test: &[usize]) -> Result<Fitted> {
+pub fn fit(recipe: &Recipe, source: Source<'_>, split: &Split) -> Result<Fitted> {
+    let (train, test) = (split.train.as_slice(), split.test.as_slice());
     if train.is_empty() {
         return Err(
             Error::check("the training window has no rows").hint("look at the windows that `lakemill plan` shows")
@@ -85,6 +90,7 @@ pub fn fit(recipe: &Recipe, source: Source<'_>, train: &[usize], test: &[usize])
     }
     let outputs = test.predict(&predictor);
     let metrics = recipe.measure(&test, labels.classes.len(), &outputs)?;
+    let confusion = recipe.confuse(&test, labels.classes.len(), &outputs)?;
     let baseline_outputs = test.predict(&naive);
     let baseline = recipe.measure(&test, labels.classes.len(), &baseline_outputs)?;
     let cross_validation = recipe.cross_validate(source, &train, &labels)?;
@@ -94,10 +100,12 @@ pub fn fit(recipe: &Recipe, source: Source<'_>, train: &[usize], test: &[usize])
         predictor,
         train_rows: train.labels.len() as u64,
         test_rows: test.labels.len() as u64,
+        gap_rows: split.outside,
         train_classes: train_labels.class_counts(),
         train_counts: train.counts,
         test_counts: test.counts.clone(),
         metrics,
+        confusion,
         baseline,
         cross_validation,
         classes: labels.classes,
@@ -122,6 +130,15 @@ impl Recipe {
 
     fn measure(&self, data: &Dataset, classes: usize, outputs: &[f64]) -> Result<Vec<MetricValue>> {
         evaluate(&data.predictions(self.task, classes, outputs), &self.options, self.metrics.as_deref())
+    }
+
+    fn confuse(&self, data: &Dataset, classes: usize, outputs: &[f64]) -> Result<Option<ConfusionMatrix>> {
+        match self.task {
+            Task::Regression => Ok(None),
+            Task::Binary | Task::Multiclass => {
+                confusion_matrix(&data.predictions(self.task, classes, outputs), &self.options).map(Some)
+            }
+        }
     }
 
     /// Every training row predicted by a model that has not seen it, encoder included.

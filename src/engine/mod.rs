@@ -5,6 +5,7 @@
 //! which a process dies, the same command run again ends in the same state.
 
 mod artifact;
+mod confusion;
 pub mod content;
 mod dataset;
 mod evaluate;
@@ -25,17 +26,20 @@ mod score;
 mod scored;
 mod train;
 
+pub use confusion::Confusion;
 pub use evaluate::{Evaluation, ModelScores, evaluate};
 pub use gate::GateOutcome;
-pub use preview::{PlannedTable, Preview, preview};
+pub use preview::{PlannedTable, Preview, Reads, preview};
 pub use record::{Recorded, Run};
 pub use run::{RunOptions, RunOutcome, run};
 pub use score::{ScoreOptions, score};
 pub use train::{CHALLENGER, CHAMPION, TrainOptions, Trained, train};
 
+use crate::registry::Change;
 use crate::runtime::Runtime;
 use chrono::Utc;
 use progress::Progress;
+use serde_json::Value;
 use std::sync::Arc;
 
 /// What every run needs: the pools, somebody who watches, a limit on memory, who asks.
@@ -55,5 +59,11 @@ impl Engine {
     /// The clock, for histories and receipts only; nothing computed depends on it.
     pub fn now(&self) -> String {
         crate::interval::instant(Utc::now())
+    }
+
+    /// What the history of an alias says of a move that is made now: by whom, why, in which run and on what evidence.
+    pub fn change(&self, why: &str, run_id: Option<&str>, evidence: Value) -> Change {
+        let (at, by) = (self.now(), self.by.clone());
+        Change { at, by, why: why.to_owned(), run_id: run_id.map(str::to_owned), evidence }
     }
 }

@@ -23,6 +23,10 @@ pub struct Preview {
     pub home: String,
     /// Every pinned table.
     pub tables: Vec<PlannedTable>,
+    /// What scoring the interval would read of all tables together.
+    pub reads: Reads,
+    /// What the training would read that has to come first; absent where there is a model.
+    pub training_reads: Option<Reads>,
     /// The rows that a training would fit on.
     pub train: String,
     /// The rows that it would measure on.
@@ -40,6 +44,17 @@ pub struct Preview {
     /// The physical plan of the features query.
     #[serde(skip)]
     pub query_plan: String,
+}
+
+/// How much a features query would read; statistics of files, known before anything is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Reads {
+    /// Files to open.
+    pub files: u64,
+    /// Their size.
+    pub bytes: u64,
+    /// The rows in them; absent where a file does not say.
+    pub rows: Option<u64>,
 }
 
 /// One table of a plan.
@@ -82,17 +97,29 @@ pub async fn preview(engine: &Engine, plan: &Plan, model: &str) -> Result<Previe
     let run_id = version.as_ref().map(|version| run_id(&plan.scoring_fingerprint(version.version, &version.sha256)));
     let committed = receipts.iter().filter(|receipt| receipt.output.is_some());
     let before = committed.max_by(|a, b| a.started_at.cmp(&b.started_at));
+    let target = Target::open(engine, plan).await?;
+    let done = run_id.as_deref().filter(|run| slice.run == Some(RunMark::of(run)));
+    let lookup = target.as_ref().map(|target| published(target, plan, done, slice.rows));
     let action = match (&run_id, slice.run) {
         (None, _) => "train first, then score".to_owned(),
         (Some(_), None) => "score: the interval has no predictions yet".to_owned(),
-        (Some(run), Some(there)) if RunMark::of(run) == there => "nothing: these inputs are scored already".to_owned(),
+        (Some(_), Some(_)) if done.is_some() => match &lookup {
+            Some(Published::Behind) => "publish: scored already, but the lookup table does not show it".to_owned(),
+            _ => "nothing: these inputs are scored already".to_owned(),
+        },
         (Some(_), Some(there)) => format!("replace {} rows of run {there}", slice.rows),
+    };
+    let training_reads = match &run_id {
+        Some(_) => None,
+        None => Some(reads(&FeatureQuery::new(engine, plan, &plan.sql, windows.span()?).await?)),
     };
     Ok(Preview {
         job: spec.name.clone(),
         interval: plan.interval.to_string(),
         home: plan.home.to_string(),
         tables: tables(plan, &query, before),
+        reads: reads(&query),
+        training_reads,
         train: windows.train.to_string(),
         test: windows.test.to_string(),
         model: version.map_or_else(
@@ -100,7 +127,7 @@ pub async fn preview(engine: &Engine, plan: &Plan, model: &str) -> Result<Previe
             |version| format!("{} version {}", version.model, version.version),
         ),
         predictions: plan.predictions().to_string(),
-        lookup: lookup(engine, plan).await?,
+        lookup: lookup.map(|effect| format!("{}: {}", spec.name, effect.text())),
         run_id,
         action,
         query_plan: query.planned().explain().physical,
@@ -118,10 +145,46 @@ async fn resolved(plan: &Plan, model: &str) -> Result<Option<ModelVersion>> {
     }
 }
 
-async fn lookup(engine: &Engine, plan: &Plan) -> Result<Option<String>> {
-    let Some(target) = Target::open(engine, plan).await? else { return Ok(None) };
-    let effect = target.newer(plan).unwrap_or_else(|| "a new generation becomes the current one".to_owned());
-    Ok(Some(format!("{}: {effect}", plan.job.spec.name)))
+/// What would become of the lookup table.
+enum Published {
+    /// It shows the run already.
+    Shown,
+    /// It stays as it is, for this reason.
+    Left(String),
+    /// The predictions are committed, and a run died before it could publish them.
+    Behind,
+    /// The rows to be scored are published.
+    Flipped,
+}
+
+impl Published {
+    fn text(&self) -> String {
+        match self {
+            Self::Shown => "stays as it is: it shows these predictions already".to_owned(),
+            Self::Left(why) => why.clone(),
+            Self::Behind | Self::Flipped => "a new generation becomes the current one".to_owned(),
+        }
+    }
+}
+
+/// `done` is the run whose predictions, so many rows, are committed and would not be made again.
+fn published(target: &Target, plan: &Plan, done: Option<&str>, rows: u64) -> Published {
+    match (done, target.newer(plan)) {
+        (Some(run), _) if target.shows(run) => Published::Shown,
+        (_, Some(newer)) => Published::Left(newer),
+        (Some(_), None) if rows == 0 => Published::Left("the interval has no rows; left as it is".to_owned()),
+        (Some(_), None) => Published::Behind,
+        (None, None) => Published::Flipped,
+    }
+}
+
+fn reads(query: &FeatureQuery) -> Reads {
+    let none = Reads { files: 0, bytes: 0, rows: Some(0) };
+    query.estimate().iter().fold(none, |sum, scan| Reads {
+        files: sum.files + scan.files,
+        bytes: sum.bytes + scan.bytes,
+        rows: sum.rows.zip(scan.rows).map(|(sum, rows)| sum + rows),
+    })
 }
 
 fn tables(plan: &Plan, query: &FeatureQuery, before: Option<&Receipt>) -> Vec<PlannedTable> {

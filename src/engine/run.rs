@@ -14,6 +14,8 @@ use crate::registry::Registry;
 pub struct RunOptions {
     /// Train although there is a champion.
     pub retrain: bool,
+    /// Compute the predictions again where they are committed already, and compare.
+    pub force: bool,
     /// An interval without input rows is a slice without rows.
     pub allow_empty: bool,
 }
@@ -55,7 +57,8 @@ pub async fn run(engine: &Engine, plan: &Plan, options: RunOptions) -> RunOutcom
         if let Some(refused) = trained.as_ref().and_then(nobody_scores) {
             return Err(refused);
         }
-        let options = ScoreOptions { allow_empty: options.allow_empty, ..ScoreOptions::default() };
+        let RunOptions { force, allow_empty, .. } = options;
+        let options = ScoreOptions { force, allow_empty, ..ScoreOptions::default() };
         score_in(engine, plan, &options, run).await
     });
     let recorded = recorded.await;

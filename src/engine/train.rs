@@ -1,5 +1,6 @@
 //! Training: fit on the window before the interval, measure on the later split, register.
 
+use super::confusion::Confusion;
 use super::dataset::{DataCounts, Source, rows_of};
 use super::features::FeatureQuery;
 use super::fit::{Fitted, Recipe, fit};
@@ -14,7 +15,7 @@ use crate::job::{self, JobSpec};
 use crate::metrics::MetricOptions;
 use crate::models;
 use crate::plan::{Plan, Windows};
-use crate::registry::{Change, LoadedModel, ModelVersion, Registry};
+use crate::registry::{LoadedModel, ModelVersion, Registry};
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use serde_json::json;
@@ -132,7 +133,7 @@ async fn fit_batches(
                 Split::by_hash(&batches, &key, *test, model.seed)?
             }
         };
-        fit(&recipe, source, &split.train, &split.test)
+        fit(&recipe, source, &split)
     };
     engine.runtime.compute(work).await
 }
@@ -152,13 +153,14 @@ async fn announce(
     let champion = registry.alias(&version.model, CHAMPION).await?;
     let challengers = registry.history(&version.model, CHALLENGER).await?;
     if !challengers.iter().any(|record| record.version == version.version) {
-        let change = change(engine, run, "trained", serde_json::Value::Null);
+        let change = engine.change("trained", Some(&run.receipt.run_id), serde_json::Value::Null);
         registry.promote(&version.model, CHALLENGER, version.version, &change, None).await?;
     }
     let gate = match &champion {
         Some(record) if record.version == version.version => GateOutcome::already_champion(version.version),
         Some(record) => {
-            let other = Arc::new(registry.load(&version.model, record.version).await?);
+            let other = registry.known_version(record).await?;
+            let other = Arc::new(registry.load(&version.model, other).await?);
             gate::against(engine, plan, &model, rows, &other).await?
         }
         None => gate::alone(engine, plan, &model, rows).await?,
@@ -166,17 +168,12 @@ async fn announce(
     run.receipt.gates = serde_json::to_value(&gate).unwrap_or_default();
     if gate.passed && (champion.is_none() || options.promote) {
         let seen = champion.map_or(0, |record| record.sequence);
-        let change = change(engine, run, &gate.why, run.receipt.gates.clone());
+        let change = engine.change(&gate.why, Some(&run.receipt.run_id), run.receipt.gates.clone());
         registry.promote(&version.model, CHAMPION, version.version, &change, Some(seen)).await?;
     }
     let used = ModelUsed { name: version.model.clone(), version: version.version, sha256: version.sha256.clone() };
     run.receipt.model = Some(used);
     Ok(Trained { version, gate })
-}
-
-fn change(engine: &Engine, run: &Run, why: &str, evidence: serde_json::Value) -> Change {
-    let run_id = Some(run.receipt.run_id.clone());
-    Change { at: engine.now(), by: engine.by.clone(), why: why.to_owned(), run_id, evidence }
 }
 
 fn describe_fit(run: &mut Run, windows: &Windows, fitted: &Fitted) {
@@ -188,10 +185,12 @@ fn describe_fit(run: &mut Run, windows: &Windows, fitted: &Fitted) {
         "test": windows.test.to_string(),
         "train_rows": fitted.train_rows,
         "test_rows": fitted.test_rows,
+        "gap_rows": fitted.gap_rows,
         "train_classes": fitted.train_classes,
         "train_counts": fitted.train_counts,
         "test_counts": fitted.test_counts,
         "warnings": fitted.encoder.warnings(),
+        "confusion": fitted.confusion.as_ref().map(|confusion| Confusion::of(&fitted.classes, confusion)),
         "baseline": fitted.baseline,
         "cross_validation": fitted.cross_validation,
     });

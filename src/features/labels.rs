@@ -79,7 +79,12 @@ impl Labels {
     /// A check error.
     pub fn require_two_classes(&self) -> Result<()> {
         if self.values.is_empty() {
-            return Err(Error::check(format!("no label is known: {} rows have none yet", self.unlabelled))
+            let rejected = match self.rejected.rows {
+                0 => String::new(),
+                rows => format!(", and of {rows} rows it is no finite number"),
+            };
+            let unlabelled = self.unlabelled;
+            return Err(Error::check(format!("no label is known: {unlabelled} rows have none yet{rejected}"))
                 .hint("train on an earlier window, or look at the label and its delay"));
         }
         let counts = self.class_counts();

@@ -12,12 +12,17 @@ impl JobSpec {
         canonical(&self.to_json())
     }
 
-    /// What decides how a model turns out: features, vars, model, evaluation. Not where tables lie,
-    /// since their pinned versions are added by the caller, nor what is done with predictions.
+    /// What decides how a model turns out: features, vars, model, evaluation, and the columns that are carried
+    /// beside the predictions, since these are no features. Not where tables lie, since their pinned versions are
+    /// added by the caller, nor what else is done with predictions.
     pub fn training_json(&self) -> String {
         let job = self.to_json();
         let mut features = job["features"].clone();
         remove(&mut features, &["sql"]);
+        let mut carried = self.score.passthrough.clone();
+        carried.extend(self.lookup.as_ref().map(|lookup| lookup.key.clone()));
+        carried.sort_unstable();
+        carried.dedup();
         canonical(&json!({
             "version": job["version"],
             "name": job["name"],
@@ -25,6 +30,7 @@ impl JobSpec {
             "vars": job["vars"],
             "model": job["model"],
             "evaluate": job["evaluate"],
+            "carried": carried,
         }))
     }
 

@@ -74,6 +74,10 @@ pub(super) fn parse(text: &str) -> (Node, Vec<Mistake>) {
     let (table, errors) = DeTable::parse_recoverable(text);
     let mistakes = errors.iter().map(|error| {
         let place = Place { source: 0, span: error.span().or(Some(text.len()..text.len())) };
+        if let Some(key) = key_without_value(text, place.span.as_ref().map_or(text.len(), |span| span.start)) {
+            return Mistake::new(&place, format!("`{key}` has no value"))
+                .hint("write one behind the `=`, or take the line away");
+        }
         match plain_words(error.message()) {
             Some((message, hint)) => Mistake::new(&place, message).hint(hint),
             None => Mistake::new(&place, error.message()),
@@ -81,6 +85,17 @@ pub(super) fn parse(text: &str) -> (Node, Vec<Mistake>) {
     });
     let root = Node { place: Place { source: 0, span: None }, item: entries(table.get_ref(), 0, 0) };
     (root, mistakes.collect())
+}
+
+/// The key of the line that holds the byte `at`, where nothing but a comment stands behind its `=`.
+fn key_without_value(text: &str, at: usize) -> Option<&str> {
+    let (before, after) = text.split_at_checked(at.min(text.len()))?;
+    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let end = after.find('\n').map_or(text.len(), |newline| at + newline);
+    let (key, value) = text.get(start..end)?.split_once('=')?;
+    let value = value.trim();
+    let is_key = !key.contains(['"', '\'', '#', '{', '[']);
+    (is_key && (value.is_empty() || value.starts_with('#'))).then(|| key.trim()).filter(|key| !key.is_empty())
 }
 
 /// The parser's commonest messages, with what to do.

@@ -70,7 +70,10 @@ pub fn check(path: &Path, overrides: &[String], environment: Environment<'_>, wo
         Ok(text) => text,
         Err(unreadable) => {
             let mut diagnostics = Diagnostics::new();
-            diagnostics.push(*unreadable);
+            diagnostics.push(match neighbour(path) {
+                Some(near) => unreadable.hint(format!("did you mean `{}`?", path.with_file_name(near).display())),
+                None => *unreadable,
+            });
             return Checked { job: None, sql: None, diagnostics };
         }
     };
@@ -173,7 +176,8 @@ fn unreadable(reason: &std::io::Error, what: &str) -> String {
 
 /// The name beside `path` that was most likely meant.
 fn neighbour(path: &Path) -> Option<String> {
-    let entries = fs::read_dir(path.parent()?).ok()?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = fs::read_dir(folder).ok()?;
     let mut names: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
     names.sort_unstable();
     let wanted = path.file_name()?.to_str()?;

@@ -25,6 +25,10 @@ pub(super) fn apply(root: &mut Node, written: &str, source: usize) -> Result<(),
         Mistake::new(&whole, format!("`{}` is not a key", shorten(&written[..equals])))
             .hint("a key is written with dots, e.g. model.seed or tables.orders.version")
     })?;
+    if written[equals + 1..].trim().is_empty() {
+        return Err(Mistake::new(&whole, format!("`{}` is given no value", shorten(written[..equals].trim())))
+            .hint("write --set KEY=VALUE; an empty text is written KEY='\"\"'"));
+    }
     let value = value(&written[equals + 1..], source, FLAG.len() + equals + 1)?;
     insert(root, &path, value)
 }

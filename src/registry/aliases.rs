@@ -172,7 +172,7 @@ impl Registry {
     ///
     /// # Errors
     /// `usage` where there is nothing to go back to; `conflict` where somebody has moved the alias in
-    /// the meantime; `verification` where the earlier version can't be loaded; what the store fails with.
+    /// the meantime; `verification` where the earlier version is not there or can't be loaded; what the store fails with.
     pub async fn rollback(&self, model: &str, alias: &str, change: &Change, seen: Option<u64>) -> Result<AliasRecord> {
         let log = self.alias_log(model, alias)?;
         let history = self.history(model, alias).await?;
@@ -192,6 +192,9 @@ impl Registry {
                 .with("model", model)
                 .hint(format!("`lakemill promote {model} VERSION` names a version outright")));
         };
+        if let Some(record) = history.iter().find(|record| record.version == earlier) {
+            self.known_version(record).await?;
+        }
         self.load(model, earlier).await?;
         let record = record(model, alias, current.sequence + 1, Action::Rollback, earlier, change);
         let written = log::append(&log, |next, latest| {
@@ -247,8 +250,9 @@ fn write(record: &AliasRecord) -> Result<Bytes> {
 fn read(model: &str, alias: &str, number: u64, bytes: &[u8]) -> Result<AliasRecord> {
     let record = sealed::open::<AliasRecord>(bytes)?.body;
     if record.model != model || record.alias != alias || record.sequence != number {
-        return Err(Error::verification("the record belongs elsewhere")
-            .with("found", format!("{}/{}/{}", record.model, record.alias, record.sequence)));
+        return Err(Error::verification("this record of an alias was written for another place")
+            .with("written for", format!("{}/{}/{}", record.model, record.alias, record.sequence))
+            .hint("somebody has copied or renamed it: put it back, or restore the alias's folder from a backup"));
     }
     Ok(record)
 }

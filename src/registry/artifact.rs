@@ -8,7 +8,9 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// The version of the format of `artifact.json` and of alias records; raised with every change.
-pub const FORMAT: u32 = 1;
+///
+/// 2 added the job's settings and which class was taken for which; files of format 1 lack them and are still read.
+pub const FORMAT: u32 = 2;
 
 /// A trained model without its predictor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,10 +44,18 @@ pub struct Artifact {
     pub inputs: BTreeMap<String, Input>,
     /// Quality on the test rows, by the metrics' names.
     pub metrics: BTreeMap<String, Measured>,
+    /// How often (or with what weight) which class of the test rows was taken for which:
+    /// `confusion[actual][predicted]` in the order of the classes; absent for regression.
+    #[serde(default)]
+    pub confusion: Option<Vec<Vec<f64>>>,
     /// The baseline on the same rows.
     pub baseline: Baseline,
     /// Quality on held-out folds of the training rows; absent where it was not cross-validated.
     pub cross_validation: Option<CrossValidation>,
+    /// The job's settings that decide how a model turns out, as they were after the command line's changes: what
+    /// the fingerprint is over, apart from tables and SQL. Null in files of format 1.
+    #[serde(default)]
+    pub job: Value,
     /// Over everything that the training was made from: the same fingerprint, the same model.
     pub fingerprint: String,
     /// The version of the rules by which a fingerprint stands for bytes.
@@ -107,6 +117,9 @@ pub struct RowCounts {
     pub unlabelled: u64,
     /// Left out by a policy of the encoder.
     pub rejected: u64,
+    /// Neither fitted nor measured on: their events lie in the gap of a split by time.
+    #[serde(default)]
+    pub gap: u64,
     /// Training rows of each class, in the order of the classes; none for regression.
     pub train_classes: Vec<u64>,
 }

@@ -4,12 +4,15 @@
 
 use super::artifact::{Artifact, Measured};
 use super::files::Described;
+use super::reproduce;
 use crate::features::{FittedColumn, Levels};
 use crate::task::Task;
 use std::collections::BTreeMap;
 
 /// So many levels of a category are named.
 const LEVELS_SHOWN: usize = 8;
+/// A table of more classes than this could not be read.
+const CLASSES_SHOWN: usize = 12;
 
 /// The card of a version.
 pub fn render(described: &Described) -> String {
@@ -69,6 +72,7 @@ fn data(artifact: &Artifact) -> String {
     let windows = [
         ["trained on".to_owned(), artifact.windows.train.clone(), rows.train.to_string()],
         ["measured on".to_owned(), artifact.windows.test.clone(), rows.test.to_string()],
+        ["left out: in the gap between the two".to_owned(), String::new(), rows.gap.to_string()],
         ["left out: label not known yet".to_owned(), String::new(), rows.unlabelled.to_string()],
         ["left out: rejected by the encoder".to_owned(), String::new(), rows.rejected.to_string()],
     ];
@@ -95,6 +99,7 @@ fn quality(artifact: &Artifact) -> String {
         .collect();
     let head = ["metric", "model", &format!("baseline ({})", baseline.algorithm)];
     let mut body = format!("On the test rows; the interval of confidence in brackets.\n\n{}", table(head, &rows));
+    body.push_str(&confusion(artifact));
     if let Some(validation) = &artifact.cross_validation {
         let rows: Vec<[String; 2]> =
             validation.metrics.iter().map(|(name, own)| [name.clone(), measured(own)]).collect();
@@ -105,6 +110,22 @@ fn quality(artifact: &Artifact) -> String {
         ));
     }
     body
+}
+
+/// Which class of the test rows was taken for which, by name.
+fn confusion(artifact: &Artifact) -> String {
+    let classes = &artifact.classes;
+    let Some(counts) = artifact.confusion.as_ref().filter(|_| classes.len() <= CLASSES_SHOWN) else {
+        return String::new();
+    };
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let columns = classes.iter().map(|class| format!("predicted {}", text(class)));
+    let mut out = format!("\n{}", line(std::iter::once("actual".to_owned()).chain(columns).collect()));
+    out.push_str(&format!("|{}\n", "---|".repeat(classes.len() + 1)));
+    for (class, counts) in classes.iter().zip(counts) {
+        out.push_str(&line(std::iter::once(text(class)).chain(counts.iter().map(|count| number(*count))).collect()));
+    }
+    out
 }
 
 fn beside(metrics: &BTreeMap<String, Measured>, name: &str) -> String {
@@ -177,22 +198,40 @@ fn parameters(artifact: &Artifact) -> String {
     table(["parameter", "value"], &rows)
 }
 
-/// The command that trains the same model, with every table that has versions pinned.
+/// The job file and the command that train the same model, with every table that has versions pinned.
 fn reproduce(described: &Described) -> String {
     let artifact = &described.artifact;
-    let mut command = format!("lakemill train JOB.toml --interval {}", argument(&artifact.windows.interval));
-    for (name, input) in &artifact.inputs {
-        if input.version.bytes().all(|byte| byte.is_ascii_digit()) {
-            command.push_str(&format!(" \\\n  --set tables.{name}.version={}", input.version));
+    let interval = argument(&artifact.windows.interval);
+    let sql_file = format!("{}.sql", artifact.model);
+    let (job, command) = match reproduce::job_file(artifact, &sql_file) {
+        Some(job) => {
+            let told = format!(
+                "Save the SQL above as `{sql_file}` and this as `{}.toml` beside it. These are the settings with which \
+                 the version was trained, whatever `--set` had changed in its job file.\n\n{}\n",
+                artifact.model,
+                fenced("toml", &job)
+            );
+            (told, format!("lakemill train {}.toml --interval {interval}", artifact.model))
         }
-    }
+        None => (String::new(), with_pins(artifact, &interval)),
+    };
     format!(
-        "With lakemill {} and the job `{}`; the same fingerprint gives the same bytes.\n\n{}\nFingerprint `{}`.\n",
+        "With lakemill {}; the same fingerprint gives the same bytes.\n\n{job}{}\nFingerprint `{}`.\n",
         described.lakemill,
-        artifact.model,
         fenced("sh", &command),
         artifact.fingerprint
     )
+}
+
+/// The command for an artifact that does not hold its job's settings.
+fn with_pins(artifact: &Artifact, interval: &str) -> String {
+    let mut command = format!("lakemill train JOB.toml --interval {interval}");
+    for (name, input) in &artifact.inputs {
+        if let Some(version) = reproduce::number(&input.version) {
+            command.push_str(&format!(" \\\n  --set tables.{name}.version={version}"));
+        }
+    }
+    command
 }
 
 /// An interval's name, which has no `/` and no `:`, as the command line takes it.

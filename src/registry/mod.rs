@@ -15,6 +15,7 @@
 //! * `files` — artifact and payload as bytes; everything is checked on the way back
 //! * `versions` — [`Registry`]: registering, loading, listing
 //! * `aliases` — promote, rollback, history
+//! * `reproduce` — the job file that trains a version again
 //! * `resolve` — from `champion`, `latest` or `7` to a version
 //! * [`card`] — the model card
 
@@ -23,6 +24,7 @@ pub mod artifact;
 pub mod card;
 mod files;
 pub mod golden;
+mod reproduce;
 mod resolve;
 mod sealed;
 mod versions;

@@ -1,6 +1,6 @@
 //! From what a user writes to a version, and what is said where there is none.
 
-use super::aliases::check_alias;
+use super::aliases::{AliasRecord, check_alias};
 use super::versions::Registry;
 use crate::error::{Error, Result, did_you_mean};
 
@@ -14,9 +14,17 @@ impl Registry {
     /// `000007`).
     ///
     /// # Errors
-    /// `usage` for a model, version or alias that does not exist, with what there is instead.
+    /// `usage` for a model, version or alias that does not exist, with what there is instead; `verification`
+    /// for an alias that means a version that does not exist.
     pub async fn resolve(&self, model: &str, reference: &str) -> Result<u64> {
-        let numbers = self.known_numbers(model).await?;
+        let numbers = self.numbers(model).await?;
+        if numbers.is_empty() {
+            let named = check_alias(reference).is_ok();
+            return match if named { self.alias(model, reference).await? } else { None } {
+                Some(record) => self.known_version(&record).await,
+                None => Err(self.no_such_model(model).await?),
+            };
+        }
         if !reference.is_empty() && reference.bytes().all(|byte| byte.is_ascii_digit()) {
             let version = reference.parse().unwrap_or(u64::MAX);
             return if numbers.contains(&version) { Ok(version) } else { Err(missing(model, reference, &numbers)) };
@@ -28,7 +36,7 @@ impl Registry {
         if named.is_ok()
             && let Some(record) = self.alias(model, reference).await?
         {
-            return Ok(record.version);
+            return self.known_version(&record).await;
         }
         let set = self.alias_names(model).await?;
         let not_set = Error::usage("the alias is not set yet").with("alias", reference).with("model", model);
@@ -51,8 +59,28 @@ impl Registry {
                 format!("write one of {}, or a version: {}", names.join(", "), spans(&numbers))
             }
         };
-        named?;
-        Err(not_set.hint(hint))
+        Err(named.err().unwrap_or(not_set).hint(hint))
+    }
+
+    /// The version that an alias means, which must exist: an alias is only ever set to a version that can be loaded.
+    ///
+    /// # Errors
+    /// `verification` where the version is not there; what the store fails with.
+    pub async fn known_version(&self, record: &AliasRecord) -> Result<u64> {
+        let numbers = self.numbers(&record.model).await?;
+        if numbers.contains(&record.version) {
+            return Ok(record.version);
+        }
+        let (model, version) = (&record.model, record.version);
+        let there = match numbers.as_slice() {
+            [] => "no version is left".to_owned(),
+            numbers => format!("`lakemill promote {model} VERSION` names another; versions are {}", spans(numbers)),
+        };
+        Err(Error::verification("the alias means a version that is not there")
+            .with("version", version)
+            .with("alias", &record.alias)
+            .with("model", model)
+            .hint(format!("restore models/{model}/versions/{version:06} from a backup; {there}")))
     }
 
     /// The numbers of a model that must exist.

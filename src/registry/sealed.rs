@@ -129,7 +129,9 @@ mod tests {
     #[test]
     fn a_newer_format_names_the_binary_that_wrote_it() {
         let sealed = String::from_utf8(seal(&body()).unwrap()).unwrap();
-        let newer = sealed.replace("\"format\": 1", "\"format\": 2").replace(env!("CARGO_PKG_VERSION"), "9.8.7");
+        let newer = sealed
+            .replace(&format!("\"format\": {FORMAT}"), "\"format\": 99")
+            .replace(env!("CARGO_PKG_VERSION"), "9.8.7");
         let covered = &newer.as_bytes()[HEAD.len() + DIGITS + 1..];
         let newer = [HEAD, sha256(covered).as_bytes(), b"\"", covered].concat();
         let error = open::<Body>(&newer).unwrap_err();

@@ -45,7 +45,9 @@ impl TableFormat for Delta {
             }
         };
         let table = open(location, version).await?;
-        describe(request, table)
+        let pinned = describe(request, table)?;
+        refuse_empty_commits(&pinned).await?;
+        Ok(pinned)
     }
 
     async fn provider(&self, table: &PinnedTable, session: &SessionContext) -> Result<Arc<dyn TableProvider>> {
@@ -68,6 +70,34 @@ async fn open(location: &Location, version: Option<u64>) -> Result<DeltaTable> {
         None => builder,
     };
     builder.load().await.map_err(from_delta)
+}
+
+/// A writer that was cut off leaves a commit without a byte. The kernel reads it as a version that changes nothing, and
+/// a run would be recorded as made from it; what the writer meant to commit might stand under the same number later.
+async fn refuse_empty_commits(pinned: &PinnedTable) -> Result<()> {
+    let newest: u64 = pinned.version.parse().unwrap_or_default();
+    let (mut checkpoint, mut empty) = (None, Vec::new());
+    for file in pinned.place.join("_delta_log").list().await? {
+        let Some((version, rest)) = file.location.filename().and_then(|name| name.split_once('.')) else { continue };
+        match version.parse::<u64>() {
+            Ok(version) if version <= newest && rest.starts_with("checkpoint") => {
+                checkpoint = checkpoint.max(Some(version))
+            }
+            Ok(version) if version <= newest && rest == "json" && file.size == 0 => {
+                empty.push((version, file.location))
+            }
+            _ => {}
+        }
+    }
+    // What lies before a checkpoint is not read any more.
+    let Some((version, file)) = empty.into_iter().find(|(version, _)| Some(*version) > checkpoint) else {
+        return Ok(());
+    };
+    let before = version.checked_sub(1).map(|before| format!("; version {before} can be read")).unwrap_or_default();
+    Err(Error::failed("a commit of the table is empty: its writer was cut off")
+        .with("version", version)
+        .with("file", file)
+        .hint(format!("have the table's writer repair it, or remove the file if it is the last one{before}")))
 }
 
 fn describe(request: &TableRequest, table: DeltaTable) -> Result<PinnedTable> {

@@ -133,13 +133,26 @@ fn rows_are_in_order_and_refer_to_what_is_there() {
 
 #[test]
 fn frauds_have_the_same_share_at_any_size_and_time() {
-    for (customers, terminals) in [(1_000, 2_000), (2_000, 4_000), (5_000, 10_000)] {
-        let generator = Generator::new(Spec { customers, terminals, days: 60, ..Spec::default() }).unwrap();
+    for customers in [150, 600, 1_000, 2_000, 5_000] {
+        let generator =
+            Generator::new(Spec { customers, terminals: 2 * customers, days: 60, ..Spec::default() }).unwrap();
         let days: Vec<RecordBatch> = generator.days().map(|day| day.unwrap().1).collect();
         for half in [&days[..30], &days[30..]] {
             let rows = concat_batches(&transactions_schema(), half).unwrap();
             let share = frauds(&rows) / rows.num_rows() as f64;
-            assert!((0.006..0.03).contains(&share), "{customers} customers: {share}");
+            assert!((0.005..0.02).contains(&share), "{customers} customers: {share}");
+        }
+    }
+}
+
+#[test]
+fn the_smallest_lakes_have_some_frauds_and_not_many() {
+    for rows in [1_000, 5_000, 20_000] {
+        for seed in 1..=5 {
+            let rows = all_days(&Generator::new(Spec { seed, ..Spec::from_rows(rows) }).unwrap());
+            let (frauds, all) = (frauds(&rows), rows.num_rows());
+            let share = frauds / all as f64;
+            assert!(frauds >= 2.0 && share < 0.03, "{frauds} of {all}");
         }
     }
 }

@@ -194,7 +194,8 @@ fn each_fingerprint_sees_what_decides_its_outcome() {
         ("evaluate.resamples=50", true, false),
         ("evaluate.threshold=0.7", true, true),
         ("score.output=predictions/other", false, true),
-        ("score.passthrough=[\"customer_id\"]", false, true),
+        // What is carried beside the predictions is no feature.
+        ("score.passthrough=[\"customer_id\"]", true, true),
         ("home=elsewhere", false, false),
         ("tables.transactions.path=elsewhere", false, false),
     ] {

@@ -4,6 +4,7 @@
 
 mod bad_inputs;
 mod command;
+mod command_line;
 mod crash;
 mod demo;
 mod features;

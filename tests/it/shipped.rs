@@ -199,6 +199,17 @@ fn can_be_looked_at(expected: &Expected, receipt: &Value) {
     let evaluation = job.on_day("evaluate", &["--models", "champion"]).expect(0).json();
     assert_eq!(evaluation["models"].as_array().unwrap().len(), 1);
     assert!(metric(&evaluation["models"][0]["metrics"], expected.metric.0).is_finite());
+    let (confusion, classes) = (&evaluation["models"][0]["confusion"], &shown["artifact"]["classes"]);
+    assert_eq!(confusion.is_null(), classes == &json!([]), "a regression has none");
+    if !confusion.is_null() {
+        assert_eq!(&confusion["classes"], classes, "classes go by their names");
+        assert_eq!(confusion["counts"].as_array().unwrap().len(), classes.as_array().unwrap().len());
+        let text = run(&job.args("evaluate", &["--interval", DAY, "--models", "champion"])).expect(0).stdout;
+        for class in classes.as_array().unwrap() {
+            let column = format!("predicted {}", class.as_str().unwrap());
+            assert!(text.contains(&column) && card.contains(&column), "{column}:\n{text}\n{card}");
+        }
+    }
     let labelled = evaluation["rows"].as_u64().unwrap();
     assert!(labelled > 0 && labelled <= receipt["rows_out"].as_u64().unwrap());
 

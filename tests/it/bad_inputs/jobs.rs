@@ -9,6 +9,21 @@ fn check(name: &'static str) -> Case {
 pub fn cases() -> Vec<Case> {
     vec![
         case("job_missing", 2, &["check", "nowhere.toml"]),
+        case("job_mistyped", 2, &["check", "jub.toml"]),
+        case("job_in_another_folder", 2, &["score", "jobs/job.toml", "--interval", "2018-06-11"]),
+        check("job_empty").change(|place| place.write("job.toml", "")),
+        check("job_is_json").change(|place| place.write("job.toml", "{\"version\": 1}\n")),
+        check("job_section_twice").job("[score]", "[model]\nseed = 8\n\n[score]"),
+        check("job_set_to_nothing").set("model.seed="),
+        check("job_gate_asks_for_nothing").set("gate.roc_auc={}"),
+        check("job_lookup_of_no_column").set("lookup.key=nope"),
+        check("job_passthrough_of_a_result").set("score.passthrough=[\"score\", \"customer_id\"]"),
+        check("job_output_where_models_are").set("score.output=models/x"),
+        check("job_version_and_instant")
+            .set("tables.transactions.version=1")
+            .set("tables.transactions.as_of=2018-06-01"),
+        check("job_variable_of_lakemills_own").set("vars.interval_start=1"),
+        check("job_window_backwards").set("model.window=-7d"),
         case("job_is_a_folder", 2, &["check", "lake"]),
         check("job_is_not_utf8").change(|place| place.write("job.toml", b"name = \"\xff\xfe\"\n")),
         check("job_syntax").job("seed = 7", "seed = "),

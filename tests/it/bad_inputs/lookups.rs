@@ -24,6 +24,8 @@ pub fn cases() -> Vec<Case> {
         lookup("lookup_table_is_a_path", 2, &["get", "../../elsewhere", "1"]),
         lookup("lookup_unknown_key", 1, &["get", "risk", "999999"]),
         lookup("lookup_key_with_control_characters", 1, &["get", "risk", "1\n\u{1b}[31m2"]),
+        lookup("lookup_unknown_negative_key", 1, &["get", "risk", "-1"]),
+        case("lookup_home_is_mistyped", 2, &["lookup", "get", "risk", "1", "--home", "hoem"]),
         case("lookup_home_is_not_given", 2, &["lookup", "get", "risk", "1"]),
         get("lookup_current_points_nowhere", 9).change(|place| place.write(&format!("{TABLE}/CURRENT"), "v=000009\n")),
         get("lookup_current_is_garbage", 9).change(|place| place.write(&format!("{TABLE}/CURRENT"), "hello\n")),

@@ -19,7 +19,7 @@ mod tables;
 mod training;
 
 use crate::command::{Outcome, lakemill, root};
-use place::Place;
+pub use place::Place;
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -138,6 +138,7 @@ fn blessing() -> bool {
 
 #[track_caller]
 fn all(cases: Vec<Case>) {
+    let _for_all_of_them = place::template();
     let wrong: Vec<String> = cases
         .iter()
         .filter_map(|case| {

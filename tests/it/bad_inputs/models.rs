@@ -9,6 +9,10 @@ fn payload(place: &Place) -> String {
     place.one(VERSION, "payload-", ".arrow")
 }
 
+fn rename(place: &Place, from: &str, to: &str) {
+    std::fs::rename(place.path().join(from), place.path().join(to)).unwrap();
+}
+
 /// A command on the registry.
 fn registry(name: &'static str, exit: i32, args: &[&str]) -> Case {
     case(name, exit, &[args, &["--home", "home"]].concat())
@@ -26,6 +30,27 @@ pub fn cases() -> Vec<Case> {
         score("model_payload_missing", 9).change(|place| place.remove(&payload(place))),
         score("model_alias_altered", 9)
             .change(|place| place.write("home/models/risk/aliases/champion/000001.json", "{}")),
+        // A library panics over the file that it can't write: nobody must see that.
+        score("predictions_cannot_be_written", 1)
+            .change(|place| place.write(&format!("home/predictions/risk/interval={DAY}"), "in the way")),
+        score("model_champion_is_a_version_that_is_gone", 9).change(|place| place.remove(VERSION)),
+        score("model_champion_is_another_version", 9)
+            .change(|place| rename(place, VERSION, "home/models/risk/versions/000002")),
+        registry("model_show_of_a_version_that_is_gone", 9, &["models", "show", "risk"])
+            .change(|place| rename(place, VERSION, "home/models/risk/versions/000002")),
+        score("model_alias_copied_from_elsewhere", 9).change(|place| {
+            let record = "home/models/risk/aliases/champion/000001.json";
+            rename(place, record, "home/models/risk/aliases/champion/000003.json");
+        }),
+        registry("model_version_is_no_name", 2, &["models", "show", "risk", "1.5"]),
+        registry("model_alias_in_capitals", 2, &["models", "show", "risk", "CHAMPION"]),
+        case(
+            "model_to_evaluate_has_no_name",
+            2,
+            &["evaluate", "job.toml", "--interval", DAY, "--models", "champion,,1"],
+        ),
+        case("model_home_is_mistyped", 2, &["models", "list", "--home", "hoem"]),
+        case("model_home_is_a_file", 2, &["models", "list", "--home", "risk.sql"]),
         score("model_lacks_a_column", 3).sql("  tx_amount,\n", ""),
         score("model_has_a_column_of_another_type", 3)
             .sql("  tx_amount,", "  CAST(tx_amount AS VARCHAR) AS tx_amount,"),
@@ -74,4 +99,17 @@ fn a_challenger_under_the_threshold_leaves_the_champion_to_score() {
     assert!(written.contains_key("home/models/risk/aliases/challenger/000002.json"));
     assert!(!written.contains_key("home/models/risk/aliases/champion/000002.json"));
     assert!(written.contains_key("home/lookup/risk/v=000002/"), "the champion's predictions are published");
+}
+
+#[test]
+fn a_challenger_cannot_be_compared_with_a_champion_that_is_gone() {
+    let place = Place::new();
+    rename(&place, VERSION, "home/models/risk/versions/000007");
+    let outcome = call(&place, &["train", "job.toml", "--interval", DAY, "--set", "model.seed=8"]).expect(9);
+    assert!(outcome.stderr.starts_with("error: the alias means a version that is not there"), "{}", outcome.stderr);
+    let written = place.everything();
+    assert!(written.contains_key("home/models/risk/versions/000008/artifact.json"), "it is registered all the same");
+    assert!(!written.contains_key("home/models/risk/aliases/champion/000002.json"));
+    call(&place, &["promote", "risk", "8", "--home", "home"]).expect(0);
+    call(&place, &["score", "job.toml", "--interval", DAY]).expect(0);
 }

@@ -5,7 +5,7 @@ use lakemill::demo::{Generator, Spec, write_lake};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 const JOB: &str = r#"version = 1
 name = "risk"
@@ -51,8 +51,21 @@ FROM transactions
 WHERE tx_datetime >= $interval_start AND tx_datetime < $interval_end
 ";
 
-/// Made once for all cases, copied for each.
-static TEMPLATE: LazyLock<Place> = LazyLock::new(|| {
+/// One for all cases that run at the same time, copied for each; gone when the last of them is, which a plain static
+/// never would be.
+pub fn template() -> Arc<Place> {
+    static TEMPLATE: Mutex<Weak<Place>> = Mutex::new(Weak::new());
+    // A test that failed while it made the template must not fail all others.
+    let mut template = TEMPLATE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(made) = template.upgrade() {
+        return made;
+    }
+    let made = Arc::new(made());
+    *template = Arc::downgrade(&made);
+    made
+}
+
+fn made() -> Place {
     let place = Place::empty();
     place.write("job.toml", JOB);
     place.write("risk.sql", SQL);
@@ -64,11 +77,13 @@ static TEMPLATE: LazyLock<Place> = LazyLock::new(|| {
     runtime.block_on(write_lake(&generator, &place.path.join("lake"), &mut |_, _| {})).unwrap();
     call(&place, &["run", "job.toml", "--interval", "2018-06-10"]).expect(0);
     place
-});
+}
 
 /// A case's folder.
 pub struct Place {
     _kept: tempfile::TempDir,
+    /// What it is a copy of; kept, so that the next copy need not make it again.
+    _template: Option<Arc<Place>>,
     path: PathBuf,
 }
 
@@ -76,14 +91,15 @@ impl Place {
     fn empty() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().canonicalize().unwrap();
-        Self { _kept: folder, path }
+        Self { _kept: folder, _template: None, path }
     }
 
     /// A copy of the template.
     pub fn new() -> Self {
+        let template = template();
         let place = Self::empty();
-        copy(&TEMPLATE.path, &place.path);
-        place
+        copy(&template.path, &place.path);
+        Self { _template: Some(template), ..place }
     }
 
     pub fn path(&self) -> &Path {

@@ -36,6 +36,8 @@ pub fn cases() -> Vec<Case> {
         case("query_sql_file_missing", 2, &["query", "none.sql", "--table", "t=lake/transactions"]),
         with("query_table_twice", 2, &["--table", "t=lake/transactions"]),
         with("query_parquet_without_a_file", 2, &["--format", "parquet"]),
-        with("query_out_is_a_folder", 1, &["--format", "csv", "--out", "home"]),
+        with("query_out_in_no_folder", 2, &["--format", "csv", "--out", "no/rows.csv"]),
+        case("query_job_mistyped", 2, &["query", "SELECT 1", "--job", "jub.toml"]),
+        with("query_out_is_a_folder", 2, &["--format", "csv", "--out", "home"]),
     ]
 }

@@ -36,6 +36,8 @@ pub fn cases() -> Vec<Case> {
             .set("tables.transactions.path=plain")
             .change(|place| place.write("plain/a.csv", "transaction_id,tx_datetime\n1,2018-06-11\n")),
         score("table_commit_cut_off", 1).change(|place| last_commit(place, b"{\"add\":{\"path\":\n")),
+        score("table_last_commit_empty", 1).change(|place| last_commit(place, b"")),
+        score("table_commit_in_the_middle_empty", 1).change(|place| place.write(&format!("{LOG}/{:020}.json", 6), "")),
         score("table_commit_is_no_text", 1).change(|place| last_commit(place, b"\xff\x00\x01")),
         score("table_commit_missing", 1).change(|place| place.remove(&format!("{LOG}/{:020}.json", 6))),
         score("table_file_missing", 1).change(|place| place.remove(&data_file(place))),

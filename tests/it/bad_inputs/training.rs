@@ -6,6 +6,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         train("train_one_class_only", 3).sql("  tx_fraud,", "  0 * tx_fraud AS tx_fraud,"),
         train("train_no_label_is_known", 3).sql("  tx_fraud,", "  nullif(tx_fraud, tx_fraud) AS tx_fraud,"),
+        train("train_label_is_not_a_number", 3).sql("  tx_fraud,", "  CAST('nan' AS DOUBLE) AS tx_fraud,"),
         train("train_label_is_neither_0_nor_1", 3).sql("  tx_fraud,", "  2 * tx_fraud AS tx_fraud,"),
         train("train_label_is_a_text", 3)
             .sql("  tx_fraud,", "  CASE tx_fraud WHEN 1 THEN 'yes' ELSE 'no' END AS tx_fraud,"),

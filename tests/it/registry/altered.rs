@@ -3,6 +3,7 @@
 use super::models::Trained;
 use super::{Home, block_on, change, register};
 use lakemill::error::{Error, ErrorKind};
+use lakemill::registry::artifact::FORMAT;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 
@@ -109,11 +110,34 @@ fn a_newer_format_says_who_wrote_it() {
     let text = String::from_utf8(home.files().remove(&file).unwrap()).unwrap();
     let version = format!("\"lakemill\": \"{}\"", env!("CARGO_PKG_VERSION"));
     assert!(text.contains(&version));
-    let newer = text.replace("\"format\": 1", "\"format\": 2").replace(&version, "\"lakemill\": \"9.8.7\"");
+    let newer =
+        text.replace(&format!("\"format\": {FORMAT}"), "\"format\": 99").replace(&version, "\"lakemill\": \"9.8.7\"");
     home.write(&file, resealed(&newer).as_bytes());
     let error = refused(&home);
     assert!(error.message().contains("written by a newer lakemill") && error.to_string().contains("9.8.7"), "{error}");
     assert!(error.hint_text().unwrap().contains("9.8.7"));
+}
+
+/// Format 1 had neither the job's settings nor which class was taken for which.
+#[test]
+fn the_first_format_is_still_read() {
+    let home = block_on(Home::with_versions(1));
+    let file = format!("{VERSION}/artifact.json");
+    let text = String::from_utf8(home.files().remove(&file).unwrap()).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    json["format"] = 1.into();
+    let artifact = json["artifact"].as_object_mut().unwrap();
+    for newer in ["job", "confusion"] {
+        artifact.remove(newer).unwrap();
+    }
+    artifact["rows"].as_object_mut().unwrap().remove("gap").unwrap();
+    let older = serde_json::to_string_pretty(&json).unwrap() + "\n";
+    home.write(&file, resealed(&older).as_bytes());
+    let read = block_on(home.registry.describe("card_fraud", 1)).unwrap().artifact;
+    assert_eq!((read.job, read.confusion, read.rows.gap), (serde_json::Value::Null, None, 0));
+    let card = block_on(home.registry.card("card_fraud", 1)).unwrap();
+    let command = "lakemill train JOB.toml --interval 2018-06-26 \\\n  --set tables.transactions.version=812\n";
+    assert!(card.contains(command), "{card}");
 }
 
 #[test]
