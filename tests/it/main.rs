@@ -24,4 +24,5 @@ mod query;
 mod registry;
 mod shared;
 mod shipped;
+mod stopped;
 mod tables;
