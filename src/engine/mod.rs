@@ -7,6 +7,7 @@
 mod artifact;
 pub mod content;
 mod dataset;
+mod duplicates;
 mod evaluate;
 mod features;
 mod fit;

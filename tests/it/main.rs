@@ -22,6 +22,7 @@ mod models_traps;
 mod nightly;
 mod query;
 mod registry;
+mod scoring;
 mod shared;
 mod shipped;
 mod stopped;
