@@ -6,6 +6,7 @@ mod bad_inputs;
 mod command;
 mod crash;
 mod demo;
+mod faults;
 mod features;
 mod flights;
 mod fraud_features;
