@@ -2,6 +2,7 @@
 
 use super::place::Place;
 use super::{Case, call, case, score};
+use std::fs;
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -14,7 +15,9 @@ pub fn cases() -> Vec<Case> {
                 "  customer_id,",
                 "  CASE WHEN tx_amount > 100 THEN '' ELSE CAST(customer_id AS VARCHAR) END AS customer_id,",
             )
-            .set("score.output=predictions/texts"),
+            .set("score.output=predictions/texts")
+            // The table of another type needs a folder, which stays empty.
+            .change(|place| fs::create_dir(place.path().join("home/predictions/texts")).unwrap()),
         score("data_null_time", 3)
             .sql("  tx_datetime,", "  CASE WHEN tx_amount <= 100 THEN tx_datetime END AS tx_datetime,"),
         score("data_outside_the_interval", 3).sql("< $interval_end", "< $interval_end + INTERVAL '1 day'"),
