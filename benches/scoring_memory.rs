@@ -2,7 +2,7 @@
 //!
 //! What is measured: the largest resident set of the whole `lakemill score` process, as its receipt
 //! tells it, for one interval that is the whole lake. How to read it: the ratio must stay near 1;
-//! scoring is a bounded pipeline, and the lookup table is sorted out of core.
+//! scoring is a bounded pipeline, and the lookup table is sorted out of core in a budget of its own.
 //!
 //! `cargo bench --bench scoring_memory`; takes about a minute and 500 MB of disk.
 

@@ -37,6 +37,20 @@ impl Interval {
         self.end
     }
 
+    /// The interval of which `name` is the name, as it is displayed; `None` for any other text.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let interval: Self = match name.split_once('_') {
+            None => name.parse().ok()?,
+            Some((start, end)) => Self::new(named_bound(start)?, named_bound(end)?).ok()?,
+        };
+        (interval.to_string() == name).then_some(interval)
+    }
+
+    /// Whether the two have an instant in common.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.start < other.end && other.start < self.end
+    }
+
     /// Whether `at` lies inside.
     pub fn contains(&self, at: DateTime<Utc>) -> bool {
         self.start <= at && at < self.end
@@ -71,6 +85,13 @@ pub fn instant(at: DateTime<Utc>) -> String {
 /// A bound as short as it can be said: the date where it is midnight.
 fn bound(at: DateTime<Utc>) -> String {
     if at.time() == NaiveTime::MIN { at.date_naive().to_string() } else { instant(at) }
+}
+
+/// A bound without the colons of its time of day.
+fn named_bound(name: &str) -> Option<DateTime<Utc>> {
+    let Some((date, time)) = name.split_once('T') else { return parse_instant(name).ok() };
+    let (hours, minutes, rest) = (time.get(..2)?, time.get(2..4)?, time.get(4..)?);
+    parse_instant(&format!("{date}T{hours}:{minutes}:{rest}")).ok()
 }
 
 /// The name used on the command line, in folders and as the partition value: `2018-06-20` for a
@@ -142,6 +163,34 @@ mod tests {
         assert_eq!(week.to_string(), "2018-06-13_2018-06-20");
         let hours: Interval = "2018-06-20T06:00:00Z/2018-06-20T12:00:00+00:00".parse()?;
         assert_eq!(hours.to_string(), "2018-06-20T060000Z_2018-06-20T120000Z");
+        Ok(())
+    }
+
+    #[test]
+    fn a_name_is_read_back_and_nothing_else_is_a_name() -> Result<()> {
+        let texts = ["2018-06-20", "2018-06-13/2018-06-20", "2018-06-20T06:00:00Z/2018-06-20T12:30:00.5Z"];
+        for text in texts {
+            let interval: Interval = text.parse()?;
+            assert_eq!(Interval::from_name(&interval.to_string()), Some(interval), "{text}");
+        }
+        for other in
+            ["", "2018", "2018-06-20_2018-06-21", "2018-06-20/2018-06-22", "2018-06-22_2018-06-20", "x_y", "é_T"]
+        {
+            assert_eq!(Interval::from_name(other), None, "{other}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn intervals_that_only_touch_do_not_overlap() -> Result<()> {
+        let day: Interval = "2018-06-20".parse()?;
+        let overlapping = ["2018-06-20", "2018-06-19/2018-06-21", "2018-06-20T23:00:00Z/2018-06-21T01:00:00Z"];
+        for other in overlapping {
+            assert!(day.overlaps(&other.parse()?) && other.parse::<Interval>()?.overlaps(&day), "{other}");
+        }
+        for other in ["2018-06-19", "2018-06-21", "2018-06-01/2018-06-20"] {
+            assert!(!day.overlaps(&other.parse()?) && !other.parse::<Interval>()?.overlaps(&day), "{other}");
+        }
         Ok(())
     }
 

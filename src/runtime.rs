@@ -5,8 +5,8 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use std::future::Future;
-use std::sync::Arc;
-use tokio::sync::oneshot;
+use std::sync::{Arc, LazyLock};
+use tokio::sync::{oneshot, watch};
 
 /// The process's pools; cheap to clone.
 #[derive(Clone)]
@@ -101,23 +101,44 @@ impl Runtime {
     }
 }
 
+/// The signal that has come, if one has.
+static STOP: LazyLock<watch::Receiver<Option<ErrorKind>>> = LazyLock::new(listen);
+
+/// Listens on a thread of its own: those of the pools may all be computing when the signal comes.
+fn listen() -> watch::Receiver<Option<ErrorKind>> {
+    let (sender, receiver) = watch::channel(None);
+    let wait = move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        let _ = sender.send(runtime.block_on(signalled()));
+    };
+    // Without the thread the system's default action stops the process.
+    let _ = std::thread::Builder::new().name("lakemill-signal".to_owned()).spawn(wait);
+    receiver
+}
+
 /// Waits for the signal to stop.
 async fn stop_signal() -> ErrorKind {
+    let mut stop = STOP.clone();
+    let kind = stop.wait_for(Option::is_some).await.ok().and_then(|kind| *kind);
+    match kind {
+        Some(kind) => kind,
+        // Nobody listens.
+        None => std::future::pending().await,
+    }
+}
+
+async fn signalled() -> Option<ErrorKind> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
         if let Ok(mut terminate) = signal(SignalKind::terminate()) {
             return tokio::select! {
-                _ = tokio::signal::ctrl_c() => ErrorKind::Interrupted,
-                _ = terminate.recv() => ErrorKind::Terminated,
+                interrupt = tokio::signal::ctrl_c() => interrupt.ok().map(|()| ErrorKind::Interrupted),
+                _ = terminate.recv() => Some(ErrorKind::Terminated),
             };
         }
     }
-    // Without a handler the system's default action stops the process.
-    match tokio::signal::ctrl_c().await {
-        Ok(()) => ErrorKind::Interrupted,
-        Err(_) => std::future::pending().await,
-    }
+    tokio::signal::ctrl_c().await.ok().map(|()| ErrorKind::Interrupted)
 }
 
 /// The largest resident set of this process so far, in bytes (0 where the system does not tell).

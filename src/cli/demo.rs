@@ -71,10 +71,8 @@ pub(super) fn run(session: &Session, args: Args) -> Result<()> {
         vec![path_of("tables.transactions.path", &lake.join("transactions")), path_of("home", &args.dir.join("home"))];
     let job = JobArgs { job: PathBuf::from(JOB.0), overrides };
     let engine = &session.engine;
-    let outcome = engine.runtime.run(async {
-        let plan = Plan::resolve(job.load()?, interval, Utc::now()).await?;
-        Ok(engine::run(engine, &plan, RunOptions::default()).await)
-    })?;
+    let plan = engine.runtime.run(async { Plan::resolve(job.load()?, interval, Utc::now()).await })?;
+    let outcome = engine.runtime.run_recorded(engine::run(engine, &plan, RunOptions::default()));
     session.meter.clear();
     let receipt = outcome.recorded.receipt;
     if let Err(error) = outcome.recorded.result {

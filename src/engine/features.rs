@@ -14,6 +14,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Map;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 /// Batches in order, each a few thousand rows.
 pub type BatchStream = BoxStream<'static, Result<RecordBatch>>;
@@ -132,10 +133,12 @@ fn parameter(value: &serde_json::Value) -> Option<Value> {
     }
 }
 
-/// Polls a stream on a task of its own; the queue between is bounded.
+/// Polls a stream on a task of its own, which ends with what comes of it; the queue between is bounded.
 fn running_ahead(mut batches: BatchStream) -> BatchStream {
     let (sender, receiver) = mpsc::channel(WAITING);
-    let scan = tokio::spawn(async move {
+    // Dropped, it stops the scan at once, not at its next batch.
+    let mut scan = JoinSet::new();
+    scan.spawn(async move {
         while let Some(batch) = batches.next().await {
             // Nobody wants the rest: the run has failed elsewhere.
             if sender.send(batch).await.is_err() {
@@ -147,9 +150,9 @@ fn running_ahead(mut batches: BatchStream) -> BatchStream {
         stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|batch| (batch, receiver)) });
     // A scan that panicked must not look like one that ended.
     let end = stream::once(async move {
-        match scan.await {
-            Ok(()) => None,
-            Err(source) => Some(Err(Error::failed("the scan panicked; this is a bug").because(source))),
+        match scan.join_next().await {
+            Some(Err(source)) => Some(Err(Error::failed("the scan panicked; this is a bug").because(source))),
+            _ => None,
         }
     });
     rows.chain(end.filter_map(|end| async move { end })).boxed()

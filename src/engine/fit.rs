@@ -72,11 +72,6 @@ pub struct Fitted {
 /// `check` for labels or weights that can't be learned from; what the algorithm refuses.
 pub fn fit(recipe: &Recipe, source: Source<'_>, split: &Split) -> Result<Fitted> {
     let (train, test) = (split.train.as_slice(), split.test.as_slice());
-    if train.is_empty() {
-        return Err(
-            Error::check("the training window has no rows").hint("look at the windows that `lakemill plan` shows")
-        );
-    }
     let labels = Labels::fit(source.batches, source.label, recipe.task, Some(train))?;
     let encoder = Encoder::fit(&recipe.signature, source.batches, Some(&labels.known), &recipe.encoder)?;
     let train = Dataset::encode(source, &encoder, &labels)?;

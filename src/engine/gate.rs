@@ -9,6 +9,7 @@ use crate::job::{JobSpec, Split};
 use crate::metrics::{GateEvidence, GateRule, Verdict, judge};
 use crate::plan::Plan;
 use crate::registry::LoadedModel;
+use crate::task::Task;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -46,12 +47,37 @@ impl GateOutcome {
     }
 }
 
-impl GateOutcome {
-    fn with(self, evidence: GateEvidence) -> Self {
-        let reasons: Vec<String> =
-            evidence.rules.iter().map(|rule| format!("{}: {}", rule.metric, rule.reason)).collect();
-        let why = if reasons.is_empty() { "the job has no gate".to_owned() } else { reasons.join("; ") };
-        Self { passed: evidence.verdict == Verdict::Better, why, evidence: Some(evidence), ..self }
+/// A model that is judged, registered or not.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    /// What it predicts.
+    pub task: Task,
+    /// Its classes.
+    pub classes: &'a [String],
+}
+
+/// What was found of a candidate, which may have no version yet.
+pub struct Finding {
+    champion: Option<u64>,
+    span: Interval,
+    rows: u64,
+    evidence: GateEvidence,
+}
+
+impl Finding {
+    /// The finding as that of the version under which the candidate is registered.
+    pub fn of(self, challenger: u64) -> GateOutcome {
+        let rules = self.evidence.rules.iter();
+        let reasons: Vec<String> = rules.map(|rule| format!("{}: {}", rule.metric, rule.reason)).collect();
+        GateOutcome {
+            passed: self.evidence.verdict == Verdict::Better,
+            why: if reasons.is_empty() { "the job has no gate".to_owned() } else { reasons.join("; ") },
+            challenger,
+            champion: self.champion,
+            rows_of: Some(self.span.to_string()),
+            rows: self.rows,
+            evidence: Some(self.evidence),
+        }
     }
 }
 
@@ -69,55 +95,30 @@ fn rules(spec: &JobSpec) -> Vec<(String, GateRule)> {
 ///
 /// # Errors
 /// What measuring fails with.
-pub async fn alone(
-    engine: &Engine,
-    plan: &Plan,
-    model: &Arc<LoadedModel>,
-    rows: Option<ScoredRows>,
-) -> Result<GateOutcome> {
-    let (rows, span) = measured_rows(engine, plan, model, rows).await?;
-    let outcome = GateOutcome {
-        rows_of: Some(span.to_string()),
-        rows: rows.keys.len() as u64,
-        ..GateOutcome::already_champion(model.version.version)
-    };
-    let evidence = {
-        let (rules, options) = (rules(&plan.job.spec), metric_options(&plan.job.spec));
-        let (task, classes) = (model.artifact.task, model.artifact.classes.len());
-        engine
-            .runtime
-            .compute(move || judge(&rules, &rows.data.predictions(task, classes, &rows.outputs), None, &options))
-            .await?
-    };
-    Ok(GateOutcome { champion: None, ..outcome }.with(evidence))
+pub async fn alone(engine: &Engine, plan: &Plan, candidate: Candidate<'_>, rows: ScoredRows) -> Result<Finding> {
+    let span = plan.windows()?.test;
+    let count = rows.keys.len() as u64;
+    let (rules, options) = (rules(&plan.job.spec), metric_options(&plan.job.spec));
+    let (task, classes) = (candidate.task, candidate.classes.len());
+    let work = move || judge(&rules, &rows.data.predictions(task, classes, &rows.outputs), None, &options);
+    let evidence = engine.runtime.compute(work).await?;
+    Ok(Finding { champion: None, span, rows: count, evidence })
 }
 
 /// Judges a challenger against the champion on the rows that both give, by key.
 ///
 /// # Errors
-/// What measuring fails with; `check` where two rows have one key.
+/// What measuring fails with; `check` where the two can't be compared: other classes, no common row,
+/// two rows of one key.
 pub async fn against(
     engine: &Engine,
     plan: &Plan,
-    challenger: &Arc<LoadedModel>,
-    rows: Option<ScoredRows>,
+    challenger: Candidate<'_>,
+    mine: ScoredRows,
     champion: &Arc<LoadedModel>,
-) -> Result<GateOutcome> {
-    if champion.artifact.task != challenger.artifact.task {
-        return Err(Error::check("the champion is a model for another task, so the gate can't compare them")
-            .with("champion", champion.artifact.task)
-            .with("challenger", challenger.artifact.task)
-            .hint("give the new task a job of its own, or promote the challenger by hand"));
-    }
-    if champion.artifact.classes != challenger.artifact.classes {
-        return Err(Error::check(
-            "the champion knows other classes than the challenger, so the gate can't compare them",
-        )
-        .with("champion", champion.artifact.classes.join(", "))
-        .with("challenger", challenger.artifact.classes.join(", "))
-        .hint("promote the challenger by hand if the classes have changed"));
-    }
-    let (mine, span) = measured_rows(engine, plan, challenger, rows).await?;
+) -> Result<Finding> {
+    comparable(challenger, champion)?;
+    let span = plan.windows()?.test;
     let theirs = score_labelled(engine, plan, champion, span, Wanted::All).await?;
     let both: Vec<(usize, usize)> = positions(&theirs.keys, &mine.keys)?
         .into_iter()
@@ -131,7 +132,7 @@ pub async fn against(
             .hint("make `features.key` the columns that tell rows apart, the same for both models"));
     }
     let (rules, options) = (rules(&plan.job.spec), metric_options(&plan.job.spec));
-    let (task, classes) = (challenger.artifact.task, challenger.artifact.classes.len());
+    let (task, classes) = (challenger.task, challenger.classes.len());
     let work = move || {
         let data = mine.data.only(&own);
         let width = task.outputs(classes);
@@ -141,32 +142,36 @@ pub async fn against(
         judge(&rules, &data.predictions(task, classes, &challenger), Some(&champion), &options)
     };
     let evidence = engine.runtime.compute(work).await?;
-    let outcome = GateOutcome {
-        champion: Some(champion.version.version),
-        rows_of: Some(span.to_string()),
-        rows,
-        ..GateOutcome::already_champion(challenger.version.version)
-    };
-    Ok(outcome.with(evidence))
+    Ok(Finding { champion: Some(champion.version.version), span, rows, evidence })
 }
 
-/// The test rows of the model: those just measured, or the same rows scored again.
-async fn measured_rows(
-    engine: &Engine,
-    plan: &Plan,
-    model: &Arc<LoadedModel>,
-    rows: Option<ScoredRows>,
-) -> Result<(ScoredRows, Interval)> {
-    let span = plan.windows()?.test;
-    match rows {
-        Some(rows) => Ok((rows, span)),
-        None => {
-            let wanted = match &plan.job.spec.model.split {
-                Split::Time { .. } => Wanted::All,
-                // The span holds the training rows too.
-                Split::Hash { test } => Wanted::HeldOut(*test, plan.job.spec.model.seed),
-            };
-            Ok((score_labelled(engine, plan, model, span, wanted).await?, span))
-        }
+fn comparable(challenger: Candidate<'_>, champion: &LoadedModel) -> Result<()> {
+    if champion.artifact.task != challenger.task {
+        return Err(Error::check("the champion is a model for another task, so the gate can't compare them")
+            .with("champion", champion.artifact.task)
+            .with("challenger", challenger.task)
+            .hint("give the new task a job of its own"));
     }
+    if champion.artifact.classes != challenger.classes {
+        return Err(Error::check(
+            "the champion knows other classes than the challenger, so the gate can't compare them",
+        )
+        .with("champion", champion.artifact.classes.join(", "))
+        .with("challenger", challenger.classes.join(", "))
+        .hint("train under another `name` where the classes have changed for good"));
+    }
+    Ok(())
+}
+
+/// The test rows of a registered model, scored again.
+///
+/// # Errors
+/// What scoring them fails with.
+pub async fn test_rows(engine: &Engine, plan: &Plan, model: &Arc<LoadedModel>) -> Result<ScoredRows> {
+    let wanted = match &plan.job.spec.model.split {
+        Split::Time { .. } => Wanted::All,
+        // The span holds the training rows too.
+        Split::Hash { test } => Wanted::HeldOut(*test, plan.job.spec.model.seed),
+    };
+    score_labelled(engine, plan, model, plan.windows()?.test, wanted).await
 }

@@ -8,6 +8,7 @@ mod artifact;
 mod confusion;
 pub mod content;
 mod dataset;
+mod duplicates;
 mod evaluate;
 mod features;
 mod fit;

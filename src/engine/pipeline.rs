@@ -1,8 +1,11 @@
 //! The scoring pipeline: an asynchronous scan, a bounded number of batches in work on the compute
-//! pool, order restored, one sink. Its memory does not depend on how many rows pass.
+//! pool, order restored, one sink. Its memory does not depend on how many rows pass: the batches in
+//! work are counted, the sink closes row groups and files, and keys that wait for their duplicates go
+//! to the disk.
 
 use super::Engine;
 use super::content::ContentHash;
+use super::duplicates::{Duplicates, KeyBits};
 use super::features::BatchStream;
 use super::predictions::SliceWriter;
 use super::progress::Steps;
@@ -10,6 +13,7 @@ use super::rows::PredictionRows;
 use crate::error::{Error, Result};
 use crate::features::{ColumnCounts, Encoder, EventTimes, Rejections};
 use crate::interval::{Interval, instant};
+use crate::lookup::check_keys;
 use crate::models::Predictor;
 use arrow::array::{Array, RecordBatch};
 use chrono::DateTime;
@@ -25,6 +29,8 @@ pub struct Scorer {
     pub predictor: Predictor,
     /// The shape of the predictions.
     pub rows: PredictionRows,
+    /// The entity key of a prediction row, to find duplicates by.
+    pub key: KeyBits,
     /// What every row must hold.
     pub promise: Promise,
 }
@@ -38,6 +44,9 @@ pub struct Promise {
     pub time: String,
     /// The interval that is scored.
     pub interval: Interval,
+    /// The key of the lookup table, if there is one: never null, empty or too long in a row that is
+    /// not rejected.
+    pub lookup_key: Option<String>,
 }
 
 /// What passed through.
@@ -55,11 +64,14 @@ pub struct Passed {
     pub unseen: ColumnCounts,
     /// Missing numbers that were filled in, by column.
     pub imputed: ColumnCounts,
+    /// Rows written whose key another row has that was written before them.
+    pub duplicate_keys: u64,
 }
 
 /// One batch on its way to the sink.
 struct Scored {
     predictions: RecordBatch,
+    keys: Vec<u128>,
     passed: Passed,
 }
 
@@ -69,21 +81,27 @@ impl Scorer {
         let encoded = self.encoder.apply(input)?;
         let outputs = self.predictor.predict(&encoded.block);
         let predictions = self.rows.batch(input, encoded.kept.as_deref(), &outputs)?;
+        if let Some(key) = &self.promise.lookup_key {
+            check_keys(&predictions, key)?;
+        }
+        let keys = self.key.of(&predictions)?;
         let passed = Passed {
             rows_in: input.num_rows() as u64,
             rows_out: predictions.num_rows() as u64,
             rejected: encoded.rejected,
             unseen: encoded.unseen,
             imputed: encoded.imputed,
+            duplicate_keys: 0,
         };
-        Ok(Scored { predictions, passed })
+        Ok(Scored { predictions, keys, passed })
     }
 }
 
 /// Scores all batches in order and writes them; gives the counts and the hash of what was written.
 ///
 /// # Errors
-/// `check` for a null key or a time outside the interval; what the query or the store fails with.
+/// `check` for a null key, a time outside the interval, or a key that a lookup table can't have; what
+/// the query or the store fails with.
 pub async fn score_all(
     engine: &Engine,
     steps: &Steps,
@@ -93,6 +111,7 @@ pub async fn score_all(
 ) -> Result<(Passed, String)> {
     let mut passed = Passed::default();
     let mut content = ContentHash::new(scorer.rows.schema());
+    let mut duplicates = Duplicates::default();
     // As many batches as there are threads are in work, and as many more wait for their turn.
     let in_work = engine.runtime.threads() * 2;
     let mut scored = input
@@ -108,11 +127,20 @@ pub async fn score_all(
         let next = next?;
         steps.passed(next.predictions.num_rows());
         passed.add(&next.passed);
+        duplicates.add(&next.keys);
+        if duplicates.is_full() {
+            let spill = move || {
+                duplicates.spill()?;
+                Ok(duplicates)
+            };
+            duplicates = engine.runtime.block(spill).await?;
+        }
         if next.predictions.num_rows() > 0 {
             content.update(&next.predictions)?;
             sink.write(&next.predictions).await?;
         }
     }
+    passed.duplicate_keys = engine.runtime.block(move || duplicates.count()).await?;
     Ok((passed, content.finish()))
 }
 
@@ -134,7 +162,9 @@ impl Promise {
     pub fn check(&self, batch: &RecordBatch) -> Result<()> {
         for name in &self.key {
             let Some(column) = batch.column_by_name(name) else { continue };
-            if let Some(row) = (0..column.len()).find(|row| column.logical_null_count() > 0 && column.is_null(*row)) {
+            // Nulls of a dictionary's values too; found once a batch, not once a row.
+            let nulls = column.logical_nulls();
+            if let Some(row) = nulls.and_then(|nulls| (0..nulls.len()).find(|row| nulls.is_null(*row))) {
                 return Err(Error::check("the key is null")
                     .with("column", name)
                     .with("row", row)

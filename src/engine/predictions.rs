@@ -8,7 +8,7 @@
 //! lets one of them through and the other gets a conflict.
 
 use super::run_id::RunMark;
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::interval::Interval;
 use crate::lake::Location;
 use arrow::array::RecordBatch;
@@ -23,6 +23,7 @@ use deltalake::protocol::{DeltaOperation, SaveMode};
 use deltalake::{DeltaTable, DeltaTableError, FilterOp, FilterValue};
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
+use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
@@ -31,6 +32,13 @@ pub const INTERVAL: &str = "interval";
 
 /// A file is closed and the next begun at about this size.
 const TARGET_FILE_BYTES: u64 = 256 << 20;
+
+/// Rows of a row group: it is encoded in memory before it is written, and read in one piece.
+const ROW_GROUP_ROWS: usize = 1 << 17;
+
+/// A column with more different values than this holds is written without a dictionary: keys, times and
+/// scores, for which looking up each value would be work for nothing.
+const DICTIONARY_BYTES: usize = 1 << 17;
 
 /// The predictions table of one job, as it was when it was opened.
 pub struct Predictions {
@@ -117,6 +125,46 @@ impl Predictions {
         Ok(Slice { run: mark.map(RunMark::from), rows, paths, files })
     }
 
+    /// Refuses an interval that has time in common with another one that the table holds: the rows
+    /// of that time would stand in it twice.
+    ///
+    /// # Errors
+    /// A usage error that names the others; `failed` where the log can't be read.
+    pub async fn refuse_overlap(&self, interval: &Interval) -> Result<()> {
+        let others = self.overlapping(interval).await?;
+        let Some(first) = others.first() else { return Ok(()) };
+        let named = match others.len() - 1 {
+            0 => first.clone(),
+            more => format!("{first} and {more} more"),
+        };
+        Err(Error::usage("the predictions table holds other intervals with the same time, whose rows would be in it twice")
+            .with("interval", interval)
+            .with("holds", named)
+            .hint("score a table in intervals of one length; a backfill of another length needs an `output` of its own in [score]"))
+    }
+
+    /// The other intervals of the opened version that have time in common with `interval`, by name.
+    async fn overlapping(&self, interval: &Interval) -> Result<Vec<String>> {
+        let Some(table) = &self.table else { return Ok(Vec::new()) };
+        let files = table.get_active_add_actions_by_partitions(&[]);
+        let names = files.map_ok(|file| file.partition_values_map().remove(INTERVAL).flatten());
+        let names: BTreeSet<Option<String>> =
+            names.try_collect().await.map_err(unreadable).at("table", &self.location)?;
+        let overlaps = |name: &String| {
+            Interval::from_name(name).is_some_and(|other| other != *interval && other.overlaps(interval))
+        };
+        Ok(names.into_iter().flatten().filter(overlaps).collect())
+    }
+
+    /// The columns of the opened version, the partition column among them; none before the first commit.
+    ///
+    /// # Errors
+    /// `failed` for a column without an Arrow type.
+    pub fn columns(&self) -> Result<SchemaRef> {
+        let Some(table) = &self.table else { return Ok(Arc::new(Schema::empty())) };
+        arrow_schema(table).map(Arc::new).at("table", &self.location)
+    }
+
     /// The table's version; absent until the first commit.
     pub fn version(&self) -> Option<u64> {
         self.table.as_ref().and_then(DeltaTable::version)
@@ -132,6 +180,8 @@ impl Predictions {
         }
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .set_dictionary_page_size_limit(DICTIONARY_BYTES)
             .set_created_by(concat!("lakemill ", env!("CARGO_PKG_VERSION")).to_owned())
             .build();
         let config = WriterConfig::new(
@@ -167,6 +217,7 @@ impl Predictions {
             if self.slice(interval).await?.run != seen {
                 return Err(overtaken(interval));
             }
+            self.refuse_overlap(interval).await?;
         }
         let Some(table) = self.table.take() else { return Err(overtaken(interval)) };
         let mut actions = Vec::new();
@@ -203,7 +254,8 @@ impl Predictions {
         self.table = Some(table);
         let slice = self.slice(interval).await?;
         if slice.rows == rows && slice.run == Some(run) {
-            return Ok(());
+            // Intervals of other names don't conflict in the log: the later of two commits sees both.
+            return self.refuse_overlap(interval).await.map_err(|error| error.of_kind(ErrorKind::Conflict));
         }
         Err(Error::verification("the committed slice is not the one that was staged")
             .with("table", &self.location)
@@ -319,6 +371,16 @@ impl SliceWriter {
     }
 }
 
+impl SliceWriter {
+    /// Gives up the files that are being written, as far as that is possible; what remains is garbage,
+    /// never a hazard.
+    pub async fn abandon(self) {
+        if let Err(source) = self.writer.abort().await {
+            tracing::debug!(table = %self.root, %source, "files that were being written could not be given up");
+        }
+    }
+}
+
 impl Staged {
     /// Removes the files again, as far as that is possible; what remains is garbage, never a hazard.
     pub async fn abandon(self, predictions: &Predictions) {
@@ -360,13 +422,16 @@ fn kernel_schema(schema: &Schema) -> Result<StructType> {
         .map_err(|source| Error::failed("these prediction columns have no Delta type").because(source))
 }
 
+fn arrow_schema(table: &DeltaTable) -> Result<Schema> {
+    let state = table.snapshot().map_err(unreadable)?;
+    let untyped = |source| Error::failed("the predictions table has columns without an Arrow type").because(source);
+    state.schema().as_ref().try_into_arrow().map_err(untyped)
+}
+
 /// The table's new metadata where the rows bring columns that it lacks; nothing where it has all.
 fn merged_schema(table: &DeltaTable, rows: &SchemaRef) -> Result<Option<deltalake::kernel::Metadata>> {
     let state = table.snapshot().map_err(unreadable)?;
-    let present: Schema =
-        state.schema().as_ref().try_into_arrow().map_err(|source| {
-            Error::failed("the predictions table has columns without an Arrow type").because(source)
-        })?;
+    let present = arrow_schema(table)?;
     let mut fields: Vec<_> = present.fields().iter().cloned().collect();
     for field in rows.fields() {
         match present.field_with_name(field.name()) {

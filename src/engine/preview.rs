@@ -3,8 +3,9 @@
 use super::Engine;
 use super::features::FeatureQuery;
 use super::predictions::Predictions;
-use super::publish::Target;
+use super::publish::{Target, check_columns};
 use super::receipt::{self, Receipt};
+use super::rows::shape;
 use super::run_id::{RunMark, run_id};
 use crate::error::{ErrorKind, Result};
 use crate::interval::instant;
@@ -90,8 +91,10 @@ pub async fn preview(engine: &Engine, plan: &Plan, model: &str) -> Result<Previe
     let spec = &plan.job.spec;
     let windows = plan.windows()?;
     let query = FeatureQuery::new(engine, plan, &plan.sql, plan.interval).await?;
+    check_columns(spec, shape(spec, &query.schema(), plan.interval)?.as_ref())?;
     let receipts = receipt::of_interval(&plan.home, &spec.name, &plan.interval).await?;
     let predictions = Predictions::open(plan.predictions(), &spec.name).await?;
+    predictions.refuse_overlap(&plan.interval).await?;
     let slice = predictions.slice(&plan.interval).await?;
     let version = resolved(plan, model).await?;
     let run_id = version.as_ref().map(|version| run_id(&plan.scoring_fingerprint(version.version, &version.sha256)));

@@ -2,24 +2,20 @@
 //!
 //! The rows are sorted by the encoded key out of core, the preferred row of a key first, loaded
 //! aside, read back and compared; only the flip makes them visible. A table never goes back to an
-//! older interval: where a newer one is published, a backfill leaves the lookup table alone.
+//! older interval: where a newer one is published, a backfill leaves the lookup table alone. An
+//! interval without rows leaves readers what they have, unless that is of this very interval: then an
+//! empty generation replaces it, for its values are no longer in the predictions.
 
 use super::Engine;
 use super::receipt::LookupPublished;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::interval::instant;
-use crate::job::{Keep, LookupSpec};
+use crate::job::{JobSpec, Keep, LookupSpec};
 use crate::lookup::{self, GenerationMetadata, Load, LookupStore, LookupTable, Provenance, Sealed, encoded_keys};
 use crate::plan::Plan;
-use crate::query::{Session, SessionOptions, from_datafusion};
-use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, Schema};
-use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
-use datafusion::physical_plan::SendableRecordBatchStream;
-use datafusion::prelude::{DataFrame, ParquetReadOptions, col};
+use crate::query::{FileRows, Sorting, sorted_file_rows};
+use arrow::datatypes::{Schema, SchemaRef};
 use futures::TryStreamExt;
-use std::sync::Arc;
 
 /// The lookup table of a job, as it was when the run began.
 pub struct Target {
@@ -32,6 +28,14 @@ pub struct Target {
     current: Option<GenerationMetadata>,
 }
 
+/// The prediction rows that are to be published.
+pub struct Published<'a> {
+    /// Their files, as URLs.
+    pub files: &'a [String],
+    /// Their columns.
+    pub schema: SchemaRef,
+}
+
 /// Which run publishes.
 pub struct Publisher<'a> {
     /// The run.
@@ -40,6 +44,15 @@ pub struct Publisher<'a> {
     pub attempt: &'a str,
     /// The model's version.
     pub model_version: u64,
+}
+
+/// Checks that rows of `schema` can be published in the job's lookup table, if it has one.
+///
+/// # Errors
+/// A usage error for a column of a type that can't be a key or a value.
+pub fn check_columns(spec: &JobSpec, schema: &Schema) -> Result<()> {
+    let Some(written) = &spec.lookup else { return Ok(()) };
+    lookup::check_columns(schema, &written.key, &written.value).at("table", &spec.name)
 }
 
 impl Target {
@@ -64,6 +77,11 @@ impl Target {
         self.current.as_ref().is_some_and(|current| current.provenance.run_id == run_id)
     }
 
+    /// Whether readers see values of this interval, of whichever run.
+    pub fn shows_interval(&self, plan: &Plan) -> bool {
+        self.current.as_ref().is_some_and(|current| current.provenance.interval == plan.interval.to_string())
+    }
+
     /// Why this run's values must not be published: a newer interval is.
     pub fn newer(&self, plan: &Plan) -> Option<String> {
         let current = self.current.as_ref()?;
@@ -79,13 +97,19 @@ impl Target {
         LookupPublished { generation, keys, note }
     }
 
-    /// Loads and verifies a generation of the rows in `files`; nobody sees it yet.
+    /// Loads and verifies a generation of `rows`; nobody sees it yet.
     ///
     /// # Errors
     /// Check: keys that are null, empty or too long, values that are not finite. Budget: too little
     /// memory to sort. What the store fails with.
-    pub async fn build(&self, engine: &Engine, plan: &Plan, files: &[String], by: &Publisher<'_>) -> Result<Sealed> {
-        let rows = self.sorted(engine, plan, files).await?;
+    pub async fn build(
+        &self,
+        engine: &Engine,
+        plan: &Plan,
+        rows: &Published<'_>,
+        by: &Publisher<'_>,
+    ) -> Result<Sealed> {
+        let rows = self.sorted(plan, rows).await?;
         let provenance = Provenance {
             run_id: by.run_id.to_owned(),
             job: plan.job.spec.name.clone(),
@@ -96,7 +120,7 @@ impl Target {
             keep: self.keep_word().to_owned(),
         };
         let columns = (self.spec.key.as_str(), self.spec.value.as_slice());
-        let load = Load::begin(self.store, &self.table, &rows.schema(), columns, provenance, by.attempt)?;
+        let load = Load::begin(self.store, &self.table, &rows.schema, columns, provenance, by.attempt)?;
         let load = fill(engine, load, rows).await?;
         engine.runtime.block(move || load.verify()?.seal()).await
     }
@@ -125,18 +149,17 @@ impl Target {
     }
 
     /// The rows by key, the one to keep first; ties are broken by the columns that tell rows apart.
-    async fn sorted(&self, engine: &Engine, plan: &Plan, files: &[String]) -> Result<SendableRecordBatchStream> {
-        let frame = read_files(engine, files).await?;
-        let lookup_key = ScalarUDF::from(LookupKey::new(&self.spec.key));
+    async fn sorted(&self, plan: &Plan, rows: &Published<'_>) -> Result<FileRows> {
         let features = &plan.job.spec.features;
-        let mut order = vec![lookup_key.call(vec![column(&self.spec.key)]).sort(true, false)];
-        if self.spec.keep == Keep::MaxScore {
-            order.push(column("score").sort(false, false));
-        }
-        order.push(column(&features.time).sort(false, false));
-        order.extend(features.key.iter().map(|name| column(name).sort(false, false)));
-        let frame = frame.sort(order).map_err(from_datafusion)?;
-        frame.execute_stream().await.map_err(from_datafusion)
+        let score = (self.spec.keep == Keep::MaxScore).then_some("score");
+        let preference =
+            score.into_iter().chain([features.time.as_str()]).chain(features.key.iter().map(String::as_str));
+        let sorting = Sorting {
+            first: (&self.spec.key, encoded_keys),
+            then_greatest: preference.collect(),
+            with: self.spec.value.iter().map(String::as_str).collect(),
+        };
+        sorted_file_rows(rows.files, &rows.schema, &sorting).await
     }
 }
 
@@ -152,18 +175,6 @@ fn readable(store: &dyn LookupStore, table: &LookupTable) -> Result<Option<Gener
     }
 }
 
-/// The rows of prediction files, in order, with plain strings as they were written.
-///
-/// # Errors
-/// What opening the files fails with.
-pub async fn read_files(engine: &Engine, files: &[String]) -> Result<DataFrame> {
-    let memory = usize::try_from(engine.memory_bytes).unwrap_or(usize::MAX);
-    let session = Session::new(SessionOptions::features(memory))?;
-    let context = session.context();
-    context.state_ref().write().config_mut().options_mut().execution.parquet.schema_force_view_types = false;
-    context.read_parquet(files.to_vec(), ParquetReadOptions::default()).await.map_err(from_datafusion)
-}
-
 /// Where the job's lookup table lies.
 fn table(plan: &Plan, spec: &LookupSpec) -> Result<LookupTable> {
     let location = plan.home.join("lookup").join(&plan.job.spec.name);
@@ -173,8 +184,8 @@ fn table(plan: &Plan, spec: &LookupSpec) -> Result<LookupTable> {
     Ok(LookupTable { name: plan.job.spec.name.clone(), store: spec.store.value().to_owned(), folder })
 }
 
-async fn fill(engine: &Engine, mut load: Load, mut rows: SendableRecordBatchStream) -> Result<Load> {
-    while let Some(batch) = rows.try_next().await.map_err(from_datafusion)? {
+async fn fill(engine: &Engine, mut load: Load, mut rows: FileRows) -> Result<Load> {
+    while let Some(batch) = rows.batches.try_next().await? {
         let push = move || {
             load.push(&batch)?;
             Ok(load)
@@ -182,44 +193,4 @@ async fn fill(engine: &Engine, mut load: Load, mut rows: SendableRecordBatchStre
         load = engine.runtime.block(push).await?;
     }
     Ok(load)
-}
-
-/// A column by its exact name; `col` alone would fold it to lower case and split it at dots.
-fn column(name: &str) -> datafusion::prelude::Expr {
-    col(datafusion::common::Column::new_unqualified(name))
-}
-
-/// The bytes by which a lookup table is sorted, as an SQL function.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct LookupKey {
-    column: String,
-    signature: Signature,
-}
-
-impl LookupKey {
-    fn new(column: &str) -> Self {
-        Self { column: column.to_owned(), signature: Signature::any(1, Volatility::Immutable) }
-    }
-}
-
-impl ScalarUDFImpl for LookupKey {
-    fn name(&self) -> &str {
-        "lookup_key"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> datafusion::error::Result<DataType> {
-        Ok(DataType::Binary)
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> datafusion::error::Result<ColumnarValue> {
-        let column = args.args[0].to_array(args.number_rows)?;
-        let schema = Schema::new(vec![Field::new(&self.column, column.data_type().clone(), true)]);
-        let batch = RecordBatch::try_new(Arc::new(schema), vec![column])?;
-        let keys = encoded_keys(&batch, &self.column).map_err(|error| DataFusionError::External(error.into()))?;
-        Ok(ColumnarValue::Array(Arc::new(keys)))
-    }
 }

@@ -3,6 +3,7 @@
 use super::predictions::INTERVAL;
 use crate::error::{Error, Result};
 use crate::interval::Interval;
+use crate::job::JobSpec;
 use crate::task::Task;
 use arrow::array::{
     Array, ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
@@ -43,6 +44,13 @@ pub struct Carried<'a> {
     pub time: &'a str,
     /// What the job wants to see again.
     pub passthrough: &'a [String],
+}
+
+impl<'a> Carried<'a> {
+    /// What a job carries over.
+    pub fn of(spec: &'a JobSpec) -> Self {
+        Self { key: &spec.features.key, time: &spec.features.time, passthrough: &spec.score.passthrough }
+    }
 }
 
 /// Turns input rows and model outputs into prediction rows.
@@ -154,6 +162,16 @@ impl PredictionRows {
     }
 }
 
+/// The columns of the predictions that a job makes from `input`, before a model is known.
+///
+/// # Errors
+/// As [`PredictionRows::new`].
+pub fn shape(spec: &JobSpec, input: &Schema, interval: Interval) -> Result<SchemaRef> {
+    let decision = Decision { task: spec.model.task, classes: Vec::new(), threshold: spec.evaluate.threshold };
+    let stamp = Stamp { model_version: 0, run_id: String::new(), interval };
+    PredictionRows::new(input, &Carried::of(spec), decision, stamp).map(|rows| rows.schema)
+}
+
 /// A value that has no place in the table's type is an error, never a null.
 fn exactly(column: &ArrayRef, kind: &DataType, input: &RecordBatch, index: usize) -> Result<ArrayRef> {
     let options = CastOptions { safe: false, ..CastOptions::default() };
@@ -245,7 +263,8 @@ fn refuse_doubles(fields: &[Field]) -> Result<()> {
     Ok(())
 }
 
-fn missing(name: &str, input: &Schema) -> Error {
+/// The error for a column that the SQL does not give.
+pub fn missing(name: &str, input: &Schema) -> Error {
     let known: Vec<&str> = input.fields().iter().map(|field| field.name().as_str()).collect();
     let error = Error::usage("the features SQL gives no such column").with("column", name);
     match crate::error::did_you_mean(name, known.iter().copied()) {

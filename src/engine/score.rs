@@ -6,10 +6,11 @@
 //! by the next run, which finds the commit and publishes from it.
 
 use super::content::ContentHash;
+use super::duplicates::KeyBits;
 use super::features::FeatureQuery;
 use super::pipeline::{Passed, Promise, Scorer, score_all};
 use super::predictions::{Predictions, Slice, Staged};
-use super::publish::{Publisher, Target, read_files};
+use super::publish::{Published, Publisher, Target, check_columns};
 use super::receipt::{self, LookupPublished, ModelUsed, OutputSlice, Receipt, Status};
 use super::record::Run;
 use super::rows::{Carried, Decision, PredictionRows, Stamp};
@@ -19,7 +20,7 @@ use super::{Engine, Recorded};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::lookup::Sealed;
 use crate::plan::Plan;
-use crate::query::from_datafusion;
+use crate::query::file_rows;
 use crate::registry::{LoadedModel, Registry};
 use arrow::datatypes::SchemaRef;
 use futures::TryStreamExt;
@@ -54,6 +55,7 @@ pub async fn score(engine: &Engine, plan: &Plan, options: &ScoreOptions) -> Reco
 /// Scores within a run that is already recorded.
 ///
 /// # Errors
+/// Usage: columns that can't be carried or looked up, an interval that overlaps others in the table.
 /// `empty` where the SQL gives no row; `check` for data that breaks the job's promises; `conflict`
 /// where another run has committed or published in the meantime.
 pub async fn score_in(engine: &Engine, plan: &Plan, options: &ScoreOptions, run: &mut Run) -> Result<()> {
@@ -66,6 +68,7 @@ pub async fn score_in(engine: &Engine, plan: &Plan, options: &ScoreOptions, run:
     let fingerprint = plan.scoring_fingerprint(version, &sha256);
     run.receipt.model = Some(ModelUsed { name: name.to_owned(), version, sha256 });
     let predictions = Predictions::open(plan.predictions(), name).await?;
+    predictions.refuse_overlap(&plan.interval).await?;
     let slice = predictions.slice(&plan.interval).await?;
     let target = Target::open(engine, plan).await?;
     let mark = RunMark::of(&super::run_id::run_id(&fingerprint));
@@ -116,14 +119,16 @@ impl Scoring<'_> {
             }
         };
         run.steps.begin("commit");
-        let files = done.staged.files.clone();
+        let (files, schema) = (done.staged.files.clone(), Arc::clone(&done.schema));
         let version =
             self.predictions.commit(&self.plan.interval, self.slice.run, self.mark, &done.schema, done.staged).await?;
         let table = self.predictions.location().to_string();
         run.receipt.output = Some(OutputSlice { table, version, sha256: done.sha256 });
         run.steps.begin("publish");
         run.receipt.lookup = match (&self.target, sealed) {
-            (Some(_), Some(sealed)) => Some(self.publish(sealed, &files, &run.receipt).await?),
+            (Some(_), Some(sealed)) => {
+                Some(self.publish(sealed, &Published { files: &files, schema }, &run.receipt).await?)
+            }
             (Some(target), None) => Some(target.published(Some(self.why_not_published()))),
             (None, _) => None,
         };
@@ -136,18 +141,19 @@ impl Scoring<'_> {
         run.receipt.supersedes = self.superseded(run).await?;
         let Some(target) = self.publishable(done.passed.rows_out) else { return Ok(None) };
         run.steps.begin("lookup");
-        target.build(self.engine, self.plan, &done.staged.files, &publisher(&run.receipt)).await.map(Some)
+        let rows = Published { files: &done.staged.files, schema: Arc::clone(&done.schema) };
+        target.build(self.engine, self.plan, &rows, &publisher(&run.receipt)).await.map(Some)
     }
 
     /// Flips to the generation. Where another interval's run has flipped in between, the newer
     /// interval stays, and an older one is replaced by a generation built anew.
-    async fn publish(&mut self, sealed: Sealed, files: &[String], receipt: &Receipt) -> Result<LookupPublished> {
+    async fn publish(&mut self, sealed: Sealed, rows: &Published<'_>, receipt: &Receipt) -> Result<LookupPublished> {
         let mut next = Some(sealed);
         for _ in 0..PUBLISH_TRIES {
             let Some(target) = &self.target else { break };
             let sealed = match next.take() {
                 Some(sealed) => sealed,
-                None => target.build(self.engine, self.plan, files, &publisher(receipt)).await?,
+                None => target.build(self.engine, self.plan, rows, &publisher(receipt)).await?,
             };
             match target.flip(self.engine, sealed).await {
                 Err(moved) if moved.kind() == ErrorKind::Conflict => {}
@@ -207,10 +213,11 @@ impl Scoring<'_> {
         // The run that committed died before it could publish.
         run.receipt.status = Status::Done;
         run.steps.begin("lookup");
-        let sealed = target.build(self.engine, self.plan, &self.slice.files, &publisher(&run.receipt)).await?;
-        run.steps.begin("publish");
         let files = self.slice.files.clone();
-        run.receipt.lookup = Some(self.publish(sealed, &files, &run.receipt).await?);
+        let rows = Published { files: &files, schema: self.predictions.columns()? };
+        let sealed = target.build(self.engine, self.plan, &rows, &publisher(&run.receipt)).await?;
+        run.steps.begin("publish");
+        run.receipt.lookup = Some(self.publish(sealed, &rows, &run.receipt).await?);
         Ok(())
     }
 
@@ -242,6 +249,8 @@ impl Scoring<'_> {
         let run_id = super::run_id::run_id(&fingerprint);
         let rows = prediction_rows(plan, &query, &model, run_id)?;
         let schema = Arc::clone(rows.schema());
+        check_columns(&plan.job.spec, &schema)?;
+        let key = KeyBits::new(&schema, &plan.job.spec.features.key)?;
         let mut writer = self.predictions.stage(&schema)?;
         run.identify(fingerprint);
         run.receipt.bytes_read = query.bytes();
@@ -257,15 +266,30 @@ impl Scoring<'_> {
             key: plan.job.spec.features.key.clone(),
             time: plan.job.spec.features.time.clone(),
             interval: plan.interval,
+            lookup_key: plan.job.spec.lookup.as_ref().map(|lookup| lookup.key.clone()),
         };
-        let scorer = Scorer { encoder: model.artifact.encoder, predictor: model.predictor, rows, promise };
+        let scorer = Scorer { encoder: model.artifact.encoder, predictor: model.predictor, rows, key, promise };
         let stream = query.stream(plan).await?;
-        let (passed, sha256) = score_all(self.engine, &run.steps, Arc::new(scorer), stream, &mut writer).await?;
+        let scored = score_all(self.engine, &run.steps, Arc::new(scorer), stream, &mut writer).await;
+        let (passed, sha256) = match scored {
+            Ok(scored) => scored,
+            Err(error) => {
+                writer.abandon().await;
+                return Err(error);
+            }
+        };
         let staged = writer.close().await?;
         run.receipt.rows_in = passed.rows_in;
         run.receipt.rows_out = passed.rows_out;
         run.receipt.rows_rejected = passed.rejected.rows;
         run.receipt.data = json!({ "counts": passed, "sql_as_trained": same_sql });
+        if passed.duplicate_keys > 0 {
+            tracing::warn!(
+                rows = passed.duplicate_keys,
+                key = plan.job.spec.features.key.join(", "),
+                "rows have a key that another row has too; on them models can't be compared row by row"
+            );
+        }
         Ok(StagedSlice { staged, schema, passed, sha256 })
     }
 
@@ -284,9 +308,11 @@ impl Scoring<'_> {
         Ok(())
     }
 
-    /// The lookup table, where this interval's rows belong into it.
+    /// The lookup table, where this interval's rows belong into it. That there are none any more must
+    /// be seen only where readers see this interval.
     fn publishable(&self, rows: u64) -> Option<&Target> {
-        self.target.as_ref().filter(|target| rows > 0 && target.newer(self.plan).is_none())
+        let due = |target: &&Target| rows > 0 || target.shows_interval(self.plan);
+        self.target.as_ref().filter(|target| due(target) && target.newer(self.plan).is_none())
     }
 
     fn why_not_published(&self) -> String {
@@ -311,7 +337,7 @@ impl Scoring<'_> {
 
     /// What is committed, read back from its files.
     async fn committed_output(&self) -> Result<OutputSlice> {
-        let sha256 = committed_hash(self.engine, &self.slice, &self.plan.interval.to_string()).await?;
+        let sha256 = committed_hash(&self.slice, &self.plan.interval.to_string()).await?;
         let version = self.predictions.version().unwrap_or_default();
         Ok(OutputSlice { table: self.predictions.location().to_string(), version, sha256 })
     }
@@ -324,24 +350,22 @@ fn publisher(receipt: &Receipt) -> Publisher<'_> {
 
 fn prediction_rows(plan: &Plan, query: &FeatureQuery, model: &LoadedModel, run_id: String) -> Result<PredictionRows> {
     let spec = &plan.job.spec;
-    let carried = Carried { key: &spec.features.key, time: &spec.features.time, passthrough: &spec.score.passthrough };
     let decision = Decision {
         task: model.artifact.task,
         classes: model.artifact.classes.clone(),
         threshold: spec.evaluate.threshold,
     };
     let stamp = Stamp { model_version: model.version.version, run_id, interval: plan.interval };
-    PredictionRows::new(&query.schema(), &carried, decision, stamp)
+    PredictionRows::new(&query.schema(), &Carried::of(spec), decision, stamp)
 }
 
 /// The hash of a committed slice: its files in the order in which they were written, the partition
 /// column put back.
-async fn committed_hash(engine: &Engine, slice: &Slice, interval: &str) -> Result<String> {
+async fn committed_hash(slice: &Slice, interval: &str) -> Result<String> {
     let mut hash: Option<ContentHash> = None;
     for file in &slice.files {
-        let rows = read_files(engine, std::slice::from_ref(file)).await?;
-        let mut batches = rows.execute_stream().await.map_err(from_datafusion).at("file", file)?;
-        while let Some(batch) = batches.try_next().await.map_err(from_datafusion).at("file", file)? {
+        let mut rows = file_rows(std::slice::from_ref(file)).await.at("file", file)?;
+        while let Some(batch) = rows.batches.try_next().await.at("file", file)? {
             let batch = super::rows::with_interval(&batch, interval)?;
             hash.get_or_insert_with(|| ContentHash::new(&batch.schema())).update(&batch)?;
         }

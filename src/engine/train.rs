@@ -4,18 +4,20 @@ use super::confusion::Confusion;
 use super::dataset::{DataCounts, Source, rows_of};
 use super::features::FeatureQuery;
 use super::fit::{Fitted, Recipe, fit};
-use super::gate::{self, GateOutcome};
+use super::gate::{self, Candidate, Finding, GateOutcome};
+use super::publish::check_columns;
 use super::receipt::{ModelUsed, Status};
 use super::record::Run;
+use super::rows::{missing, shape};
 use super::scored::{ScoredRows, keys_of, no_label};
 use super::{Engine, Recorded, artifact};
 use crate::error::{Error, ErrorKind, Result, did_you_mean};
 use crate::features::{ClassWeight, EncoderOptions, EventTimes, Signature, Split};
 use crate::job::{self, JobSpec};
 use crate::metrics::MetricOptions;
-use crate::models;
+use crate::models::{self, Predictor};
 use crate::plan::{Plan, Windows};
-use crate::registry::{LoadedModel, ModelVersion, Registry};
+use crate::registry::{AliasRecord, LoadedModel, ModelVersion, Registry};
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use serde_json::json;
@@ -60,50 +62,134 @@ pub async fn train(engine: &Engine, plan: &Plan, options: TrainOptions) -> (Reco
 }
 
 async fn train_in(engine: &Engine, plan: &Plan, options: TrainOptions, run: &mut Run) -> Result<Trained> {
-    let registry = Registry::new(&plan.home);
+    let training = Training { engine, plan, options, registry: Registry::new(&plan.home) };
     let name = plan.job.spec.name.as_str();
     let fingerprint = plan.training_fingerprint()?;
-    let known = registry.find_by_fingerprint(name, &fingerprint).await?;
-    if let Some(known) = known.filter(|_| !options.force) {
-        run.identify(fingerprint);
-        run.receipt.status = Status::Noop;
-        let model = Arc::new(registry.load(name, known.version).await?);
-        return announce(engine, plan, options, run, model, None).await;
+    match training.registry.find_by_fingerprint(name, &fingerprint).await? {
+        Some(known) if !options.force => {
+            run.identify(fingerprint);
+            run.receipt.status = Status::Noop;
+            training.judge_known(run, known).await
+        }
+        known => training.fit(run, fingerprint, known.map(|known| known.version)).await,
     }
-    let windows = plan.windows()?;
-    let query = FeatureQuery::new(engine, plan, &plan.sql, windows.span()?).await?;
-    let recipe = recipe(&plan.job.spec, &query.schema())?;
-    run.identify(fingerprint.clone());
-    run.receipt.bytes_read = query.bytes();
-    run.steps.begin("features");
-    let batches = Arc::new(query.collect(plan, |rows| run.steps.passed(rows)).await?);
-    run.receipt.rows_in = batches.iter().map(|batch| batch.num_rows() as u64).sum();
-    if run.receipt.rows_in == 0 {
-        return Err(Error::new(ErrorKind::Empty, "the features SQL gives no row in the training and test windows")
-            .with("train", windows.train)
-            .with("test", windows.test)
-            .hint("look at the windows and the pinned tables that `lakemill plan` shows"));
+}
+
+/// One training on its way into the registry.
+struct Training<'a> {
+    engine: &'a Engine,
+    plan: &'a Plan,
+    options: TrainOptions,
+    registry: Registry,
+}
+
+impl Training<'_> {
+    /// Fits and measures; registers what the gate can judge.
+    async fn fit(&self, run: &mut Run, fingerprint: String, known: Option<u64>) -> Result<Trained> {
+        let (engine, plan) = (self.engine, self.plan);
+        let windows = plan.windows()?;
+        let query = FeatureQuery::new(engine, plan, &plan.sql, windows.span()?).await?;
+        let recipe = recipe(plan, &query.schema())?;
+        run.identify(fingerprint.clone());
+        run.receipt.bytes_read = query.bytes();
+        run.steps.begin("features");
+        let batches = Arc::new(query.collect(plan, |rows| run.steps.passed(rows)).await?);
+        run.receipt.rows_in = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+        if run.receipt.rows_in == 0 {
+            return Err(unselected("training and test windows", windows));
+        }
+        run.steps.begin("fit");
+        let fitted = fit_batches(engine, plan, Arc::clone(&batches), Arc::new(recipe), windows).await?;
+        describe_fit(run, &windows, &fitted);
+        let artifact = artifact::describe(plan, &windows, &fitted, fingerprint)?;
+        let columns: Vec<&str> = artifact.signature().columns.iter().map(|column| column.name.as_str()).collect();
+        // Rows that the encoder has taken, so that each gives a prediction.
+        let kept = &fitted.test.rows[..fitted.test.rows.len().min(GOLDEN_ROWS)];
+        let golden = rows_of(&batches, &columns, kept)?;
+        let keys = keys_of(&batches, &plan.job.spec.features.key, &fitted.test.rows)?;
+        let predictor = fitted.predictor;
+        let rows = ScoredRows { data: fitted.test, outputs: fitted.outputs, keys };
+        // What can't be judged is not registered.
+        run.steps.begin("gate");
+        let candidate = Candidate { task: artifact.task, classes: &artifact.classes };
+        let champion = self.champion().await?;
+        let finding = match &champion {
+            Some(record) if Some(record.version) == known => None,
+            champion => Some(self.judge(candidate, rows, champion.as_ref()).await?),
+        };
+        run.steps.begin("register");
+        let version = self.registry.register(&artifact, &predictor, &golden).await?;
+        let model = self.registry.load(&version.model, version.version).await?;
+        same_as_before(&model, &predictor)?;
+        self.announce(run, version, champion, finding).await
     }
-    run.steps.begin("fit");
-    let fitted = fit_batches(engine, plan, Arc::clone(&batches), Arc::new(recipe), windows).await?;
-    run.steps.begin("register");
-    let artifact = artifact::describe(plan, &windows, &fitted, fingerprint)?;
-    let columns: Vec<&str> = artifact.signature().columns.iter().map(|column| column.name.as_str()).collect();
-    // Rows that the encoder has taken, so that each gives a prediction.
-    let kept = &fitted.test.rows[..fitted.test.rows.len().min(GOLDEN_ROWS)];
-    let golden = rows_of(&batches, &columns, kept)?;
-    let version = registry.register(&artifact, &fitted.predictor, &golden).await?;
-    let model = Arc::new(registry.load(name, version.version).await?);
-    same_as_before(&model, &fitted)?;
-    describe_fit(run, &windows, &fitted);
-    let keys = keys_of(&batches, &plan.job.spec.features.key, &fitted.test.rows)?;
-    let rows = ScoredRows { data: fitted.test, outputs: fitted.outputs, keys };
-    announce(engine, plan, options, run, model, Some(rows)).await
+
+    /// The same inputs were trained from before: only the gate may find something new.
+    async fn judge_known(&self, run: &mut Run, known: ModelVersion) -> Result<Trained> {
+        run.steps.begin("gate");
+        let champion = self.champion().await?;
+        let model = Arc::new(self.registry.load(&known.model, known.version).await?);
+        let finding = match &champion {
+            Some(record) if record.version == known.version => None,
+            champion => {
+                let rows = gate::test_rows(self.engine, self.plan, &model).await?;
+                let candidate = Candidate { task: model.artifact.task, classes: &model.artifact.classes };
+                Some(self.judge(candidate, rows, champion.as_ref()).await?)
+            }
+        };
+        self.announce(run, model.version.clone(), champion, finding).await
+    }
+
+    async fn champion(&self) -> Result<Option<AliasRecord>> {
+        self.registry.alias(&self.plan.job.spec.name, CHAMPION).await
+    }
+
+    async fn judge(
+        &self,
+        candidate: Candidate<'_>,
+        rows: ScoredRows,
+        champion: Option<&AliasRecord>,
+    ) -> Result<Finding> {
+        let Some(record) = champion else { return gate::alone(self.engine, self.plan, candidate, rows).await };
+        let version = self.registry.known_version(record).await?;
+        let champion = Arc::new(self.registry.load(&self.plan.job.spec.name, version).await?);
+        gate::against(self.engine, self.plan, candidate, rows, &champion).await
+    }
+
+    /// Lets the aliases know of the model, and makes it the champion where the gate and the options let it.
+    /// Without a finding it is the champion already.
+    async fn announce(
+        &self,
+        run: &mut Run,
+        version: ModelVersion,
+        champion: Option<AliasRecord>,
+        finding: Option<Finding>,
+    ) -> Result<Trained> {
+        let challengers = self.registry.history(&version.model, CHALLENGER).await?;
+        if !challengers.iter().any(|record| record.version == version.version) {
+            let change = self.engine.change("trained", Some(&run.receipt.run_id), serde_json::Value::Null);
+            self.registry.promote(&version.model, CHALLENGER, version.version, &change, None).await?;
+        }
+        let gate = match finding {
+            Some(finding) => finding.of(version.version),
+            None => GateOutcome::already_champion(version.version),
+        };
+        run.receipt.gates = serde_json::to_value(&gate).unwrap_or_default();
+        let is_champion = champion.as_ref().is_some_and(|record| record.version == version.version);
+        if gate.passed && !is_champion && (champion.is_none() || self.options.promote) {
+            let seen = champion.map_or(0, |record| record.sequence);
+            let change = self.engine.change(&gate.why, Some(&run.receipt.run_id), run.receipt.gates.clone());
+            self.registry.promote(&version.model, CHAMPION, version.version, &change, Some(seen)).await?;
+        }
+        let used = ModelUsed { name: version.model.clone(), version: version.version, sha256: version.sha256.clone() };
+        run.receipt.model = Some(used);
+        Ok(Trained { version, gate })
+    }
 }
 
 /// With `--force` the registry gives back the version that is there; it must be what was fitted now.
-fn same_as_before(registered: &LoadedModel, fitted: &Fitted) -> Result<()> {
-    if registered.predictor.to_payload()? == fitted.predictor.to_payload()? {
+fn same_as_before(registered: &LoadedModel, fitted: &Predictor) -> Result<()> {
+    if registered.predictor.to_payload()? == fitted.to_payload()? {
         return Ok(());
     }
     Err(Error::verification("the same inputs gave another model than before")
@@ -133,47 +219,20 @@ async fn fit_batches(
                 Split::by_hash(&batches, &key, *test, model.seed)?
             }
         };
-        fit(&recipe, source, &split)
+        match (split.train.is_empty(), split.test.is_empty()) {
+            (true, _) => Err(unselected("training window", windows)),
+            (_, true) => Err(unselected("test window", windows)),
+            _ => fit(&recipe, source, &split),
+        }
     };
     engine.runtime.compute(work).await
 }
 
-/// Lets the aliases know of the model, and the gate decide.
-async fn announce(
-    engine: &Engine,
-    plan: &Plan,
-    options: TrainOptions,
-    run: &mut Run,
-    model: Arc<LoadedModel>,
-    rows: Option<ScoredRows>,
-) -> Result<Trained> {
-    run.steps.begin("gate");
-    let registry = Registry::new(&plan.home);
-    let version = model.version.clone();
-    let champion = registry.alias(&version.model, CHAMPION).await?;
-    let challengers = registry.history(&version.model, CHALLENGER).await?;
-    if !challengers.iter().any(|record| record.version == version.version) {
-        let change = engine.change("trained", Some(&run.receipt.run_id), serde_json::Value::Null);
-        registry.promote(&version.model, CHALLENGER, version.version, &change, None).await?;
-    }
-    let gate = match &champion {
-        Some(record) if record.version == version.version => GateOutcome::already_champion(version.version),
-        Some(record) => {
-            let other = registry.known_version(record).await?;
-            let other = Arc::new(registry.load(&version.model, other).await?);
-            gate::against(engine, plan, &model, rows, &other).await?
-        }
-        None => gate::alone(engine, plan, &model, rows).await?,
-    };
-    run.receipt.gates = serde_json::to_value(&gate).unwrap_or_default();
-    if gate.passed && (champion.is_none() || options.promote) {
-        let seen = champion.map_or(0, |record| record.sequence);
-        let change = engine.change(&gate.why, Some(&run.receipt.run_id), run.receipt.gates.clone());
-        registry.promote(&version.model, CHAMPION, version.version, &change, Some(seen)).await?;
-    }
-    let used = ModelUsed { name: version.model.clone(), version: version.version, sha256: version.sha256.clone() };
-    run.receipt.model = Some(used);
-    Ok(Trained { version, gate })
+fn unselected(where_to: &str, windows: Windows) -> Error {
+    Error::new(ErrorKind::Empty, format!("the features SQL gives no row in the {where_to}"))
+        .with("train", windows.train)
+        .with("test", windows.test)
+        .hint("look at the windows and the pinned tables that `lakemill plan` shows")
 }
 
 fn describe_fit(run: &mut Run, windows: &Windows, fitted: &Fitted) {
@@ -212,9 +271,17 @@ fn roles(spec: &JobSpec) -> Vec<&str> {
     roles
 }
 
-fn recipe(spec: &JobSpec, schema: &Schema) -> Result<Recipe> {
+/// How the job wants to be learned from rows of `schema`; refuses at once what would fail later.
+fn recipe(plan: &Plan, schema: &Schema) -> Result<Recipe> {
+    let spec = &plan.job.spec;
     let model = &spec.model;
     known_columns(&spec.features.exclude, schema)?;
+    let label = spec.features.label.as_ref().ok_or_else(no_label)?;
+    for name in [label].into_iter().chain(&spec.features.weight) {
+        schema.field_with_name(name).map_err(|_| missing(name, schema))?;
+    }
+    // What can be learned from but not scored is no use to a nightly run.
+    check_columns(spec, shape(spec, schema, plan.interval)?.as_ref())?;
     let class_weight = model.class_weight.as_ref().map(|written| match written {
         job::ClassWeight::Rule(_) => ClassWeight::Balanced,
         job::ClassWeight::Each(weights) => ClassWeight::Table(weights.clone()),

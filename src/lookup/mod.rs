@@ -28,7 +28,8 @@ mod sample;
 
 pub use checksum::Checksum;
 pub use dedupe::FirstOfKey;
-pub use encode::key::{MAX_KEY_BYTES, encoded_keys};
+pub use encode::check_columns;
+pub use encode::key::{MAX_KEY_BYTES, check_keys, encoded_keys};
 pub use load::{Load, Sealed, Verified};
 pub use metadata::{Column, FORMAT, GenerationMetadata, Provenance};
 pub use sample::{SAMPLE_KEYS, Sampled};

@@ -18,6 +18,7 @@
 mod bridge;
 mod diagnostic;
 mod estimate;
+mod files;
 mod parameters;
 pub mod polars;
 mod session;
@@ -26,6 +27,7 @@ mod sql;
 pub use crate::tables::errors::from_datafusion;
 pub use diagnostic::SqlDiagnostic;
 pub use estimate::ScanEstimate;
+pub use files::{Code, FileRows, Sorting, file_rows, sorted_file_rows};
 pub use parameters::{Dialect, Parameters, Value};
 pub use session::{Explained, PlannedQuery, Session, SessionOptions};
 pub use sql::FeatureSql;

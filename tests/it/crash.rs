@@ -60,6 +60,48 @@ fn a_killed_run_leaves_nothing_that_a_second_run_does_not_mend() {
     assert!(killed >= KILLS / 2, "only {killed} of {KILLS} runs were still alive when they were to be killed");
 }
 
+/// What readers of both tables see.
+fn state(job: &Fraud) -> (String, String) {
+    (predictions(&job.home_path(), "2018-06-20"), lookup(job))
+}
+
+#[test]
+fn a_killed_replacement_leaves_the_old_rows_or_the_new_ones_and_ends_as_an_undisturbed_one() {
+    let Some(job) = job() else { return };
+    let sql = job.home.path().join("plain.sql");
+    let texts = [SQL.to_owned(), SQL.replace("WHERE ", "WHERE tx_amount > 10 AND ")];
+    job.run("run", "2018-06-20", &[]).expect(0);
+    let first = state(&job);
+    std::fs::write(&sql, &texts[1]).unwrap();
+    let began = Instant::now();
+    job.run("score", "2018-06-20", &[]).expect(0);
+    let whole = began.elapsed();
+    let wanted = [first, state(&job)];
+    assert_ne!(wanted[0], wanted[1]);
+
+    let mut killed = 0;
+    // Most of them late, where things are written; each replaces what the one before has made.
+    let shares = [0.97, 0.9, 0.8, 0.7, 0.5, 0.3];
+    for (kill, share) in shares.into_iter().enumerate() {
+        let target = kill % 2;
+        std::fs::write(&sql, &texts[target]).unwrap();
+        let mut child = start(&job, "2018-06-20", &["--quiet"]);
+        std::thread::sleep(whole.mul_f64(share));
+        if child.try_wait().unwrap().is_none() {
+            child.kill().unwrap();
+            killed += 1;
+        }
+        child.wait().unwrap();
+        let what = format!("after a kill at {share:.2} of {whole:?}");
+        let (rows, keys) = state(&job);
+        assert!(wanted.iter().any(|wanted| wanted.0 == rows), "{what}");
+        assert!(wanted.iter().any(|wanted| wanted.1 == keys), "{what}");
+        job.run("score", "2018-06-20", &[]).expect(0);
+        assert!(state(&job) == wanted[target], "{what}");
+    }
+    assert!(killed >= shares.len() / 2, "only {killed} runs were still alive when they were to be killed");
+}
+
 #[test]
 #[cfg(unix)]
 fn a_terminated_run_ends_with_143_and_has_committed_nothing_half() {

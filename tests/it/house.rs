@@ -43,7 +43,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Libraries that may be named only in these modules.
 const LIBRARIES: &[(&str, &[&str])] = &[
-    ("datafusion::", &["tables", "query", "engine"]),
+    ("datafusion::", &["tables", "query"]),
     ("deltalake::", &["tables", "engine", "demo"]),
     ("use polars::", &["query"]),
     ("linfa", &["models"]),

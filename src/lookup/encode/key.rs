@@ -70,6 +70,20 @@ pub fn encoded_keys(batch: &RecordBatch, column: &str) -> Result<BinaryArray> {
     binary(cells)
 }
 
+/// Checks that every row of a batch has a key that can be written, without writing the keys that always
+/// can.
+///
+/// # Errors
+/// As [`encoded_keys`].
+pub fn check_keys(batch: &RecordBatch, column: &str) -> Result<()> {
+    let array = plain_column(batch, column)?;
+    let has_one_form = array.data_type().is_integer() || *array.data_type() == DataType::Boolean;
+    if has_one_form && array.logical_null_count() == 0 {
+        return Ok(());
+    }
+    encoded_keys(batch, column).map(drop)
+}
+
 fn integers<T>(array: &dyn Array, cells: &mut Cells) -> Vec<usize>
 where
     T: ArrowPrimitiveType,

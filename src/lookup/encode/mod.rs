@@ -23,6 +23,15 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
+/// Checks that rows of `schema` can be looked up: that `key` can be a key and `values` can be values.
+///
+/// # Errors
+/// A usage error for a column that is missing or of a type that has no one way to be written.
+pub fn check_columns(schema: &Schema, key: &str, values: &[String]) -> Result<()> {
+    key::check_key(schema, key)?;
+    value::ValueEncoder::new(schema, values).map(drop)
+}
+
 /// The field of a column that the job's `[lookup]` names.
 fn field<'a>(schema: &'a Schema, name: &str) -> Result<&'a Field> {
     schema.field_with_name(name).map_err(|_| {

@@ -23,12 +23,18 @@ const MAP_BYTES: usize = 16 << 20;
 /// A generation that is being loaded into `.staging-<attempt>`.
 pub struct FileStaging {
     table: PathBuf,
-    aside: PathBuf,
-    /// Locked as long as this process works on the folder.
-    owner: File,
-    /// `None` once everything is written.
+    /// `None` once everything is written. Before the folder, so that the file is closed when it goes.
     writer: Option<Writer>,
+    aside: Aside,
     chunk: Chunk,
+}
+
+/// A folder that is removed when it is dropped before it has become a generation.
+struct Aside {
+    folder: PathBuf,
+    /// Locked as long as this process works on the folder.
+    _owner: File,
+    is_sealed: bool,
 }
 
 struct Writer {
@@ -54,36 +60,21 @@ impl FileStaging {
             return Err(Error::failed("an attempt's name is not a plain file name").with("attempt", attempt));
         }
         disk::create_folder(table)?;
-        let aside = table.join(format!("{STAGING}{attempt}"));
-        let owner = {
+        let aside = {
             let held = TableLock::hold(table)?;
             sweep::dead_stagings(table, &held)?;
-            Self::claim(&aside)?
+            Aside::claim(table.join(format!("{STAGING}{attempt}")))?
         };
         sweep::trash(table)?;
-        let writer = Writer::create(&aside)?;
-        Ok(Self { table: table.to_owned(), aside, owner, writer: Some(writer), chunk: Chunk::default() })
-    }
-
-    fn claim(aside: &Path) -> Result<File> {
-        match fs::create_dir(aside) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                return Err(Error::conflict("this attempt is already loading").with("folder", aside.display()));
-            }
-            created => created.map_err(|source| disk::failed("a folder cannot be created", aside, source))?,
-        }
-        let path = aside.join(OWNER);
-        let failed = |source| disk::failed("a generation cannot be claimed", &path, source);
-        let owner = File::create(&path).map_err(failed)?;
-        owner.lock().map_err(failed)?;
-        Ok(owner)
+        let writer = Writer::create(&aside.folder)?;
+        Ok(Self { table: table.to_owned(), writer: Some(writer), aside, chunk: Chunk::default() })
     }
 
     fn flush(&mut self) -> Result<()> {
         let Some(writer) = &mut self.writer else {
             return Err(Error::failed("a generation takes no rows after it was verified"));
         };
-        let failed = |source| lmdb_failed("a generation cannot be written", &self.aside.join(DATA), source);
+        let failed = |source| lmdb_failed("a generation cannot be written", &self.aside.folder.join(DATA), source);
         loop {
             match writer.write(&self.chunk) {
                 Err(heed::Error::Mdb(MdbError::MapFull)) => writer.grow().map_err(failed)?,
@@ -100,7 +91,7 @@ impl FileStaging {
     /// Ends the writing; the file is complete and durable afterwards.
     fn close(&mut self) -> Result<StoredFile> {
         self.flush()?;
-        let data = self.aside.join(DATA);
+        let data = self.aside.folder.join(DATA);
         if let Some(Writer { env, .. }) = self.writer.take() {
             env.force_sync().map_err(|source| lmdb_failed("a generation cannot be synced", &data, source))?;
         }
@@ -112,6 +103,31 @@ impl FileStaging {
         file.sync_all().map_err(failed)?;
         let bytes = file.metadata().map_err(failed)?.len();
         Ok(StoredFile { bytes, checksum: disk::checksum(&data)? })
+    }
+}
+
+impl Aside {
+    fn claim(folder: PathBuf) -> Result<Self> {
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                return Err(Error::conflict("this attempt is already loading").with("folder", folder.display()));
+            }
+            created => created.map_err(|source| disk::failed("a folder cannot be created", &folder, source))?,
+        }
+        let path = folder.join(OWNER);
+        let failed = |source| disk::failed("a generation cannot be claimed", &path, source);
+        let owner = File::create(&path).map_err(failed)?;
+        owner.lock().map_err(failed)?;
+        Ok(Self { folder, _owner: owner, is_sealed: false })
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        // What cannot be removed now is garbage by its name: the next load removes it.
+        if !self.is_sealed && fs::remove_dir_all(&self.folder).is_err() {
+            tracing::debug!(folder = %self.folder.display(), "an unfinished generation could not be removed");
+        }
     }
 }
 
@@ -174,13 +190,13 @@ impl Staging for FileStaging {
         let stored = self.close()?;
         let differs = |what: &str| {
             Error::verification(format!("the generation reads back with {what} than loaded"))
-                .with("folder", self.aside.display())
+                .with("folder", self.aside.folder.display())
                 .hint("nothing was published; look for a failing disk or memory, then run again")
         };
-        let damaged = |source| unreadable(&self.aside, source);
+        let damaged = |source| unreadable(&self.aside.folder, source);
         // A look-up maps pages, which count as memory until they are unmapped: a few at a time.
         for sample in expected.sample.chunks(100) {
-            let opened = open_read_only(&self.aside)?;
+            let opened = open_read_only(&self.aside.folder)?;
             let txn = opened.env.read_txn().map_err(damaged)?;
             for sampled in sample {
                 let value = opened.pairs.get(&txn, &sampled.key).map_err(damaged)?;
@@ -190,12 +206,12 @@ impl Staging for FileStaging {
             }
         }
         let (mut checksum, mut keys) = (Checksum::default(), 0);
-        scan(&self.aside, |key, value| {
+        scan(&self.aside.folder, |key, value| {
             checksum.add(key, value);
             keys += 1;
             Ok(())
         })?;
-        if keys != expected.keys || recorded_keys(&self.aside)? != keys {
+        if keys != expected.keys || recorded_keys(&self.aside.folder)? != keys {
             return Err(differs("other keys").with("loaded", expected.keys).with("found", keys));
         }
         if checksum.finish() != expected.checksum {
@@ -205,26 +221,28 @@ impl Staging for FileStaging {
     }
 
     fn seal(self: Box<Self>, mut metadata: GenerationMetadata) -> Result<Box<dyn Staged>> {
-        let Self { table, aside, owner, .. } = *self;
+        let Self { table, mut aside, .. } = *self;
         let _held = TableLock::hold(&table)?;
         let highest = numbers(&table)?.last().copied().max(pointer::read(&table)?);
         metadata.generation = highest.unwrap_or(0) + 1;
         loop {
-            disk::write(&aside.join(METADATA), &metadata.to_json()?)?;
-            let _ = fs::remove_file(aside.join(OWNER));
-            disk::sync_folder(&aside)?;
+            disk::write(&aside.folder.join(METADATA), &metadata.to_json()?)?;
+            let _ = fs::remove_file(aside.folder.join(OWNER));
+            disk::sync_folder(&aside.folder)?;
             let sealed = generation_folder(&table, metadata.generation);
             // A rename onto a folder that is not empty fails: a number is never given twice, not even
             // to somebody who does not know of the lock.
-            match fs::rename(&aside, &sealed) {
-                Ok(()) => break,
+            match fs::rename(&aside.folder, &sealed) {
+                Ok(()) => {
+                    aside.is_sealed = true;
+                    break;
+                }
                 Err(_) if sealed.exists() => metadata.generation += 1,
                 Err(error) => return Err(disk::failed("a generation cannot be sealed", &sealed, error)),
             }
         }
         disk::sync_folder(&table)?;
-        drop(owner);
-        Ok(Box::new(FileStaged { table, metadata }))
+        Ok(Box::new(FileStaged { table, metadata, is_decided: false }))
     }
 }
 
@@ -236,10 +254,34 @@ fn recorded_keys(folder: &Path) -> Result<u64> {
     opened.pairs.len(&txn).map_err(damaged)
 }
 
-/// A sealed generation of a file store.
+/// A sealed generation of a file store. Dropped before it was to be flipped, it is removed again:
+/// nobody has seen it.
 pub struct FileStaged {
     table: PathBuf,
     metadata: GenerationMetadata,
+    /// Whether it has come to the flip, which itself says what becomes of it.
+    is_decided: bool,
+}
+
+impl Drop for FileStaged {
+    fn drop(&mut self) {
+        if self.is_decided {
+            return;
+        }
+        let remove = || {
+            let held = TableLock::hold(&self.table)?;
+            if pointer::read(&self.table)? == Some(self.metadata.generation) {
+                return Ok(());
+            }
+            sweep::discard(&self.table, self.metadata.generation, &held)?;
+            drop(held);
+            sweep::trash(&self.table)
+        };
+        // What stays above the current generation was never published: the next flip removes it.
+        if let Err(error) = remove() {
+            tracing::debug!(%error, "an unpublished generation could not be removed");
+        }
+    }
 }
 
 impl Staged for FileStaged {
@@ -247,32 +289,32 @@ impl Staged for FileStaged {
         &self.metadata
     }
 
-    fn flip(self: Box<Self>, expected: Option<u64>, keep: usize) -> Result<Flip> {
-        let Self { table, metadata } = *self;
-        let generation = metadata.generation;
-        let held = TableLock::hold(&table)?;
-        let current = pointer::read(&table)?;
+    fn flip(mut self: Box<Self>, expected: Option<u64>, keep: usize) -> Result<Flip> {
+        let (table, generation) = (&self.table, self.metadata.generation);
+        let held = TableLock::hold(table)?;
+        let current = pointer::read(table)?;
+        self.is_decided = true;
         if current != expected {
-            let swept = sweep::discard(&table, generation, &held).and_then(|()| sweep::trash(&table));
+            let swept = sweep::discard(table, generation, &held).and_then(|()| sweep::trash(table));
             return Err(moved(expected, current, swept.err()));
         }
-        if !generation_folder(&table, generation).join(METADATA).is_file() {
+        if !generation_folder(table, generation).join(METADATA).is_file() {
             return Err(Error::verification("the generation is gone").with("generation", folder_name(generation)));
         }
         // What lies between was sealed and never published: its loader is dead, or sees a conflict
         // when it comes to flip. Gone before the pointer moves, so that everything below the current
         // generation has once been current.
-        for number in numbers(&table)?.into_iter().filter(|&number| current < Some(number) && number < generation) {
-            sweep::discard(&table, number, &held)?;
+        for number in numbers(table)?.into_iter().filter(|&number| current < Some(number) && number < generation) {
+            sweep::discard(table, number, &held)?;
         }
-        pointer::write(&table, generation, &held)?;
+        pointer::write(table, generation, &held)?;
         // From here on it has happened; what goes wrong with old generations is told, not failed.
-        let (removed, leftover) = match retire(&table, generation, keep, &held) {
+        let (removed, leftover) = match retire(table, generation, keep, &held) {
             Ok(removed) => (removed, None),
             Err(error) => (Vec::new(), Some(error)),
         };
         drop(held);
-        let leftover = leftover.or_else(|| sweep::trash(&table).err());
+        let leftover = leftover.or_else(|| sweep::trash(table).err());
         Ok(Flip { generation, removed, leftover })
     }
 }

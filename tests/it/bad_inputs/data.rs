@@ -2,11 +2,22 @@
 
 use super::place::Place;
 use super::{Case, call, case, score};
+use std::fs;
 
 pub fn cases() -> Vec<Case> {
     vec![
         score("data_null_key", 3)
             .sql("  transaction_id,", "  CASE WHEN tx_amount <= 100 THEN transaction_id END AS transaction_id,"),
+        score("data_null_lookup_key", 3)
+            .sql("  customer_id,", "  CASE WHEN tx_amount <= 100 THEN customer_id END AS customer_id,"),
+        score("data_empty_lookup_key", 3)
+            .sql(
+                "  customer_id,",
+                "  CASE WHEN tx_amount > 100 THEN '' ELSE CAST(customer_id AS VARCHAR) END AS customer_id,",
+            )
+            .set("score.output=predictions/texts")
+            // The table of another type needs a folder, which stays empty.
+            .change(|place| fs::create_dir(place.path().join("home/predictions/texts")).unwrap()),
         score("data_null_time", 3)
             .sql("  tx_datetime,", "  CASE WHEN tx_amount <= 100 THEN tx_datetime END AS tx_datetime,"),
         score("data_outside_the_interval", 3).sql("< $interval_end", "< $interval_end + INTERVAL '1 day'"),
@@ -41,15 +52,4 @@ fn infinite_and_null_features_are_counted_and_do_not_fail_the_run() {
     assert_eq!(counts["column"], "tx_amount", "{receipt}");
     assert_eq!(counts["reason"], "infinite", "{receipt}");
     assert!(receipt["data"]["counts"]["imputed"].to_string().contains("tx_amount"), "{receipt}");
-}
-
-#[test]
-fn an_interval_without_rows_is_an_empty_slice_where_that_is_allowed() {
-    let place = Place::new();
-    let pointer = place.read("home/lookup/risk/CURRENT");
-    let receipt = score_json(&place, "2019-06-11", &["--allow-empty"]);
-    assert_eq!(receipt["status"], "done");
-    assert_eq!(receipt["rows_in"], 0);
-    assert_eq!(place.read("home/lookup/risk/CURRENT"), pointer, "readers keep what they had");
-    assert_eq!(score_json(&place, "2019-06-11", &["--allow-empty"])["status"], "noop");
 }

@@ -12,7 +12,7 @@ mod flags;
 mod jobs;
 mod lookups;
 mod models;
-mod place;
+pub mod place;
 mod queries;
 mod sql;
 mod tables;

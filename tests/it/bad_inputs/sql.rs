@@ -22,6 +22,13 @@ pub fn cases() -> Vec<Case> {
         score("sql_without_the_key", 2).sql("  transaction_id,\n", ""),
         score("sql_without_the_time", 2).sql("  tx_datetime,\n", ""),
         score("sql_without_a_column_that_is_carried", 2).sql("  customer_id,\n", ""),
+        score("sql_lookup_key_is_a_float", 2).sql("  customer_id,", "  CAST(customer_id AS DOUBLE) AS customer_id,"),
+        train("sql_lookup_key_is_a_float_when_training", 2)
+            .sql("  customer_id,", "  CAST(customer_id AS DOUBLE) AS customer_id,"),
+        score("sql_lookup_value_is_binary", 2)
+            .sql("  customer_id,", "  customer_id, arrow_cast('a', 'Binary') AS image,")
+            .job("passthrough = [\"customer_id\"]", "passthrough = [\"customer_id\", \"image\"]")
+            .job("value = [\"score\", \"prediction\"]", "value = [\"score\", \"image\"]"),
         train("sql_without_the_label", 2).sql("  tx_fraud,\n", ""),
         train("sql_without_the_weight", 2).set("features.weight=tx_amuont"),
         train("sql_without_a_feature", 2)

@@ -1,0 +1,161 @@
+//! Parquet files that a run has written itself, read back: in the order of their rows, or sorted.
+//!
+//! The sort has a budget of its own, whatever the queries may use: it holds so much in memory, spills
+//! sorted runs beyond that and merges them, so that the memory of a run does not grow with its rows.
+//! The budget is small enough for a million rows to spill already.
+
+use super::{Session, SessionOptions, from_datafusion};
+use crate::error::Result;
+use arrow::array::{BinaryArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::Column;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::prelude::{DataFrame, Expr, ParquetReadOptions, col};
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// What a sort holds in memory before it spills, in bytes.
+const SORT_BYTES: usize = 48 << 20;
+
+/// How much of it is kept for merging what is in memory.
+const MERGE_BYTES: usize = 16 << 20;
+
+/// Rows a batch: a merge holds one or two batches of every run.
+const BATCH_ROWS: usize = 4096;
+
+/// The column that holds the codes while rows are sorted by them; no column of a lake has this name.
+const CODE: &str = "\u{1}code";
+
+/// Rows of files, batch by batch.
+pub struct FileRows {
+    /// The columns.
+    pub schema: SchemaRef,
+    /// The rows, in order.
+    pub batches: BoxStream<'static, Result<RecordBatch>>,
+}
+
+/// Gives the bytes that stand for the values of the named column of a batch, one element a row.
+pub type Code = fn(&RecordBatch, &str) -> Result<BinaryArray>;
+
+/// How files are sorted.
+#[derive(Debug, Clone)]
+pub struct Sorting<'a> {
+    /// The column whose codes come first, ascending by bytes, and what gives its codes.
+    pub first: (&'a str, Code),
+    /// Then these columns, the greatest value first, nulls last.
+    pub then_greatest: Vec<&'a str>,
+    /// Further columns that are wanted.
+    pub with: Vec<&'a str>,
+}
+
+/// The rows of `files`, file by file, with strings as they were written. Files are URLs.
+///
+/// # Errors
+/// What opening the files fails with; the stream's own errors come in the stream.
+pub async fn file_rows(files: &[String]) -> Result<FileRows> {
+    streamed(read(files).await?).await
+}
+
+/// The rows of `files` sorted out of core, with the columns that the sorting names (and one of its
+/// own); without files, none of the columns of `schema`.
+///
+/// # Errors
+/// What opening the files fails with; what `first`'s code refuses and `budget`, where rows are too
+/// wide to be sorted, come in the stream.
+pub async fn sorted_file_rows(files: &[String], schema: &Schema, sorting: &Sorting<'_>) -> Result<FileRows> {
+    let mut names: Vec<&str> = Vec::new();
+    for name in [sorting.first.0].iter().chain(&sorting.then_greatest).chain(&sorting.with) {
+        if !names.contains(name) {
+            names.push(name);
+        }
+    }
+    if files.is_empty() {
+        let fields = schema.fields().iter().filter(|field| names.contains(&field.name().as_str())).cloned();
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        return Ok(FileRows { schema, batches: stream::empty().boxed() });
+    }
+    // Coded once, not at each comparison of runs.
+    let code = ScalarUDF::from(CodeOf::new(sorting.first)).call(vec![column(sorting.first.0)]).alias(CODE);
+    let columns: Vec<Expr> = names.into_iter().map(column).chain([code]).collect();
+    let mut order = vec![column(CODE).sort(true, false)];
+    order.extend(sorting.then_greatest.iter().map(|name| column(name).sort(false, false)));
+    let sorted = read(files).await?.select(columns).and_then(|rows| rows.sort(order));
+    streamed(sorted.map_err(from_datafusion)?).await
+}
+
+async fn read(files: &[String]) -> Result<DataFrame> {
+    let options = SessionOptions { batch_size: BATCH_ROWS, ..SessionOptions::features(SORT_BYTES) };
+    let session = Session::new(options)?;
+    let context = session.context();
+    {
+        let state = context.state_ref();
+        let mut state = state.write();
+        let execution = &mut state.config_mut().options_mut().execution;
+        execution.sort_spill_reservation_bytes = MERGE_BYTES;
+        execution.parquet.schema_force_view_types = false;
+    }
+    context.read_parquet(files.to_vec(), ParquetReadOptions::default()).await.map_err(from_datafusion)
+}
+
+async fn streamed(rows: DataFrame) -> Result<FileRows> {
+    let batches = rows.execute_stream().await.map_err(from_datafusion)?;
+    Ok(FileRows { schema: batches.schema(), batches: batches.map_err(from_datafusion).boxed() })
+}
+
+/// A column by its exact name; `col` alone would fold it to lower case and split it at dots.
+fn column(name: &str) -> Expr {
+    col(Column::new_unqualified(name))
+}
+
+/// A [`Code`] as an SQL function.
+#[derive(Debug)]
+struct CodeOf {
+    column: String,
+    code: Code,
+    signature: Signature,
+}
+
+impl CodeOf {
+    fn new((column, code): (&str, Code)) -> Self {
+        Self { column: column.to_owned(), code, signature: Signature::any(1, Volatility::Immutable) }
+    }
+}
+
+impl PartialEq for CodeOf {
+    fn eq(&self, other: &Self) -> bool {
+        self.column == other.column && std::ptr::fn_addr_eq(self.code, other.code)
+    }
+}
+
+impl Eq for CodeOf {}
+
+impl Hash for CodeOf {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.column.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for CodeOf {
+    fn name(&self) -> &str {
+        "code_of"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> datafusion::error::Result<DataType> {
+        Ok(DataType::Binary)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> datafusion::error::Result<ColumnarValue> {
+        let column = args.args[0].to_array(args.number_rows)?;
+        let schema = Schema::new(vec![Field::new(&self.column, column.data_type().clone(), true)]);
+        let batch = RecordBatch::try_new(Arc::new(schema), vec![column])?;
+        let codes = (self.code)(&batch, &self.column).map_err(|error| DataFusionError::External(error.into()))?;
+        Ok(ColumnarValue::Array(Arc::new(codes)))
+    }
+}
