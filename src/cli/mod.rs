@@ -6,6 +6,7 @@ mod check;
 mod demo;
 mod evaluate;
 mod file;
+mod inspect;
 mod job;
 mod lookup;
 mod models;
@@ -86,6 +87,8 @@ enum Command {
     Rollback(models::RollbackArgs),
     /// Run read-only SQL over pinned tables
     Query(query::Args),
+    /// Tell what a table is made of: protocol, versions, files, statistics, and whether it can be read
+    Inspect(inspect::Args),
     /// Read a lookup table as an application does
     #[command(subcommand)]
     Lookup(lookup::Command),
@@ -161,6 +164,7 @@ fn dispatch(session: &Session, command: Command) -> Result<()> {
         Command::Promote(args) => models::promote(session, &args),
         Command::Rollback(args) => models::rollback(session, &args),
         Command::Query(args) => query::run(session, &args),
+        Command::Inspect(args) => inspect::run(session, &args),
         Command::Lookup(command) => lookup::run(session, &command),
         Command::Runs(command) => runs::run(session, &command),
         Command::Schema => schema::run(session),

@@ -160,7 +160,22 @@ fn from_parquet(error: &ParquetError) -> Error {
     unreadable_parquet(&error.to_string())
 }
 
+/// The error for a Parquet file that takes a key to read.
+pub(super) fn encrypted() -> Error {
+    Error::usage("the Parquet file is encrypted, which lakemill cannot read")
+        .hint("have its owner write the table without Parquet encryption; a store's own encryption is no hindrance")
+}
+
+/// Whether a message tells of Parquet encryption, ours or the library's.
+pub(super) fn is_encryption(text: &str) -> bool {
+    let text = text.to_lowercase();
+    text.contains("encrypted") || text.contains("encryption") || text.contains("decrypt")
+}
+
 fn unreadable_parquet(text: &str) -> Error {
+    if is_encryption(text) {
+        return encrypted();
+    }
     let error = Error::failed("a Parquet file cannot be read")
         .because(Error::failed(plain(text)))
         .hint("the file is cut off or altered: restore it, or read a version that does not list it");

@@ -4,6 +4,7 @@
 
 mod bad_inputs;
 mod command;
+mod conformance;
 mod crash;
 mod demo;
 mod features;

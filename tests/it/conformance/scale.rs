@@ -1,0 +1,1 @@
+//! A log of 300,000 files.
