@@ -4,8 +4,9 @@
 //! plan reads are read once more, one by one, until one fails in itself. That costs what the query has
 //! cost so far, and only a query that has failed pays for it.
 
-use crate::error::{Error, ErrorKind};
+use crate::error::ErrorKind;
 use crate::tables::errors::from_datafusion;
+use crate::tables::guard::{guarded, guarded_stream};
 use arrow::datatypes::SchemaRef;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder};
 use datafusion::datasource::source::DataSourceExec;
@@ -13,8 +14,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use futures::{FutureExt, StreamExt, TryStreamExt};
-use std::panic::AssertUnwindSafe;
+use futures::{StreamExt, TryStreamExt};
 use std::sync::Arc;
 
 /// The rows of `plan`; an error names the file, and a reader that panics on damaged bytes is an error.
@@ -24,7 +24,7 @@ use std::sync::Arc;
 pub(super) fn stream(plan: &Arc<dyn ExecutionPlan>, context: &Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
     let schema: SchemaRef = plan.schema();
     let rows = execute_stream(Arc::clone(plan), Arc::clone(context))?;
-    let rows = AssertUnwindSafe(rows).catch_unwind().map(|item| item.unwrap_or_else(|_| Err(panicked())));
+    let rows = guarded_stream(rows);
     let (plan, context) = (Arc::clone(plan), Arc::clone(context));
     let named = rows.then(move |item| {
         let (plan, context) = (Arc::clone(&plan), Arc::clone(&context));
@@ -36,12 +36,6 @@ pub(super) fn stream(plan: &Arc<dyn ExecutionPlan>, context: &Arc<TaskContext>) 
         }
     });
     Ok(Box::pin(RecordBatchStreamAdapter::new(schema, named)))
-}
-
-fn panicked() -> DataFusionError {
-    let error = Error::failed("a Parquet file cannot be read: its reader gave up on it")
-        .hint("the file is cut off or altered: restore it, or read a version that does not list it");
-    DataFusionError::External(Box::new(error))
 }
 
 /// The same error, with the file where it can be found.
@@ -74,7 +68,7 @@ async fn culprit(plan: &Arc<dyn ExecutionPlan>, context: &Arc<TaskContext>) -> O
                 while rows.try_next().await?.is_some() {}
                 Ok::<_, DataFusionError>(())
             };
-            if !matches!(AssertUnwindSafe(read).catch_unwind().await, Ok(Ok(()))) {
+            if guarded(read).await.is_err() {
                 return Some(file.object_meta.location.to_string());
             }
         }

@@ -4,12 +4,14 @@
 //! second look at the log. Reader features that are not read are refused at pin time, see
 //! [`super::delta_features`].
 
+use super::by_id::ById;
 use super::delta_features::Protocol;
 use super::delta_log::Header;
 use super::delta_versions::{Versions, in_commit_timestamp};
 use super::errors::{from_datafusion, from_delta, from_store, unreadable_feature};
 use super::in_order::InOrder;
 use super::inspect::{History, Inspection};
+use super::no_hint::NoHint;
 use super::pinned::{At, Contents, PinnedTable, TableRequest};
 use super::place::Place;
 use super::{TableFormat, files, inspect_delta};
@@ -21,8 +23,9 @@ use datafusion::catalog::TableProvider;
 use datafusion::prelude::SessionContext;
 use deltalake::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
 use deltalake::kernel::Snapshot;
-use deltalake::{DeltaTable, DeltaTableBuilder};
-use object_store::ObjectStoreExt;
+use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
+use object_store::{ObjectStore, ObjectStoreExt};
+use std::collections::HashMap;
 use std::sync::Arc;
 use url::Url;
 
@@ -64,7 +67,7 @@ impl TableFormat for Delta {
         };
         files::register_store(session, &table.place);
         let scans = delta.scans()?;
-        Ok(Arc::new(InOrder::new(scans)?))
+        Ok(Arc::new(InOrder::new(scans, delta.by_id()?)?))
     }
 
     async fn inspect(&self, request: &TableRequest, _place: &Place, history: History) -> Result<Inspection> {
@@ -74,14 +77,27 @@ impl TableFormat for Delta {
 
 /// Loads the log up to `version`, or all of it.
 pub(super) async fn open(location: &Location, version: Option<u64>) -> Result<DeltaTable> {
-    let builder = DeltaTableBuilder::from_url(location.url().clone())
-        .map_err(from_delta)?
-        .with_storage_backend(location.store(), location.url().clone());
+    match load(location, location.store(), version).await {
+        // The hint is wrong, not the log.
+        Err(error) if error.to_string().contains("_last_checkpoint hint") => {
+            load(location, Arc::new(NoHint(location.store())), version).await.map_err(from_delta)
+        }
+        loaded => loaded.map_err(from_delta),
+    }
+}
+
+async fn load(
+    location: &Location,
+    store: Arc<dyn ObjectStore>,
+    version: Option<u64>,
+) -> std::result::Result<DeltaTable, DeltaTableError> {
+    let url = location.url().clone();
+    let builder = DeltaTableBuilder::from_url(url.clone())?.with_storage_backend(store, url);
     let builder = match version {
         Some(version) => builder.with_version(version),
         None => builder,
     };
-    builder.load().await.map_err(from_delta)
+    builder.load().await
 }
 
 /// Why a log cannot be loaded, where its own words tell: a feature that is not read, or an action
@@ -92,9 +108,22 @@ pub(super) async fn reason(location: &Location, version: Option<u64>) -> Option<
     if let Err(error) = versions.check(version) {
         return Some(error);
     }
-    let header = Header::read(location, &versions, version).await.ok()?;
+    let header = match Header::read(location, &versions, version).await {
+        Ok(header) => header,
+        Err(error) => return Some(error),
+    };
     let lost = match (header.protocol, header.metadata) {
-        (Some(protocol), Some(_)) => return protocol.check().err(),
+        (Some(protocol), Some(_)) => {
+            if let Err(refusal) = protocol.check() {
+                return Some(refusal);
+            }
+            let damaged = Header::damaged(location, &versions, version).await.ok()??;
+            return Some(
+                Error::failed("a commit of the table's log is damaged: it does not end in a whole action")
+                    .with("file", &damaged.location)
+                    .hint("restore that file, or read a version before it"),
+            );
+        }
         (None, _) => "protocol",
         (_, None) => "metadata",
     };
@@ -144,6 +173,12 @@ impl PinnedDelta {
         })
     }
 
+    /// The names of columns by their ids, where the table is mapped by id.
+    fn by_id(&self) -> Result<Option<HashMap<String, String>>> {
+        let metadata = self.table.snapshot().map_err(from_delta)?.metadata();
+        Ok(ById::names(metadata.configuration(), metadata.schema_string()))
+    }
+
     /// One scan, or two where some files have deletion vectors and others have none: deltalake reads
     /// the two kinds side by side in no fixed order, so each gets a scan of its own.
     fn scans(&self) -> Result<Vec<Arc<dyn TableProvider>>> {
@@ -153,7 +188,9 @@ impl PinnedDelta {
             let list = if file.deletion_vector_descriptor().is_some() { &mut with } else { &mut without };
             list.push(in_scan(&file.path()));
         }
-        if with.is_empty() || without.is_empty() {
+        // A selection of files cannot name those outside the table's folder.
+        let outside = with.iter().chain(&without).any(|path| Url::parse(path).is_ok());
+        if with.is_empty() || without.is_empty() || outside {
             return Ok(vec![Arc::new(self.scan()?)]);
         }
         let mut scans: Vec<Arc<dyn TableProvider>> = Vec::with_capacity(2);
@@ -190,7 +227,7 @@ async fn describe(request: &TableRequest, pinned: PinnedDelta) -> Result<PinnedT
             file.num_records().and_then(|rows| (rows as u64).checked_sub(u64::try_from(deleted).unwrap_or_default()));
         rows = rows.zip(live).map(|(sum, live)| sum + live);
     }
-    let changed_at = changed_at(&pinned).await?;
+    let changed_at = changed_at(&request.location, &pinned).await?;
     // Building the scan checks the reader features and gives the schema as SQL will see it.
     let schema = pinned.scan()?.schema();
     Ok(PinnedTable {
@@ -211,12 +248,12 @@ async fn describe(request: &TableRequest, pinned: PinnedDelta) -> Result<PinnedT
 
 /// When the version was committed, where its commit file is still there: by the in-commit timestamp of
 /// a table that writes them, else by the time at which the store received the file.
-pub(super) async fn changed_at(pinned: &PinnedDelta) -> Result<Option<DateTime<Utc>>> {
+pub(super) async fn changed_at(location: &Location, pinned: &PinnedDelta) -> Result<Option<DateTime<Utc>>> {
     let state = pinned.table.snapshot().map_err(from_delta)?;
     let version = state.version();
     if state.metadata().configuration().get("delta.enableInCommitTimestamps").is_some_and(|on| on == "true") {
-        let store = pinned.table.log_store().object_store(None);
-        let path = object_store::path::Path::from(format!("_delta_log/{version:020}.json"));
+        let store = location.store();
+        let path = location.path().clone().join("_delta_log").join(format!("{version:020}.json"));
         match store.head(&path).await {
             Ok(commit) => {
                 if let Some(at) = in_commit_timestamp(store.as_ref(), &commit).await? {

@@ -160,9 +160,15 @@ impl Protocol {
     /// The protocol without the features that deltalake would refuse for no reason that concerns
     /// reading, where there are any.
     pub(super) fn for_deltalake(&self) -> Option<Self> {
-        let features = self.reader_features.as_ref().filter(|_| self.min_reader_version == NEWEST_READER)?;
-        let kept: Vec<String> = features.iter().filter(|name| !TAKEN_OUT.contains(&name.as_str())).cloned().collect();
-        (kept.len() < features.len()).then(|| Self { reader_features: Some(kept), ..self.clone() })
+        if self.min_reader_version != NEWEST_READER || !self.needed().iter().any(|name| TAKEN_OUT.contains(name)) {
+            return None;
+        }
+        let kept = |features: &Option<Vec<String>>| {
+            let features = features.as_ref()?.iter().filter(|name| !TAKEN_OUT.contains(&name.as_str()));
+            Some(features.cloned().collect::<Vec<_>>())
+        };
+        let (reader_features, writer_features) = (kept(&self.reader_features), kept(&self.writer_features));
+        Some(Self { reader_features, writer_features, ..self.clone() })
     }
 }
 

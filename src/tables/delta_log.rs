@@ -44,13 +44,34 @@ impl Header {
             if part.location.extension() == Some("json") {
                 header.take(&whole(store.as_ref(), part).await?);
             } else {
-                rows(whole(store.as_ref(), part).await?)?.into_iter().for_each(|row| header.take_action(row));
+                rows(whole(store.as_ref(), part).await?)
+                    .map_err(|error| error.with("file", &part.location))?
+                    .into_iter()
+                    .for_each(|row| header.take_action(row));
             }
             if header.is_complete() {
                 break;
             }
         }
         Ok(header)
+    }
+
+    /// The first commit after the checkpoint that is not made of whole actions.
+    pub(super) async fn damaged<'a>(
+        location: &Location,
+        versions: &'a Versions,
+        version: u64,
+    ) -> Result<Option<&'a ObjectMeta>> {
+        let store = location.store();
+        let start = versions.checkpoint(version).map_or(0, |(checkpoint, _)| checkpoint.saturating_add(1));
+        for (_, commit) in versions.commits().range(start.min(version)..=version) {
+            let text = whole(store.as_ref(), commit).await?;
+            let mut actions = serde_json::Deserializer::from_slice(&text).into_iter::<serde::de::IgnoredAny>();
+            if actions.any(|action| action.is_err()) {
+                return Ok(Some(commit));
+            }
+        }
+        Ok(None)
     }
 
     fn is_complete(&self) -> bool {

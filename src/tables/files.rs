@@ -6,11 +6,12 @@
 
 use super::TableFormat;
 use super::errors::{from_datafusion, innermost};
+use super::guard::guarded;
 use super::inspect::{History, Inspection};
 use super::pinned::{At, Contents, PinnedTable, PlainContents, TableRequest};
 use super::place::Place;
 use super::plain_table::PlainTable;
-use super::{errors, hive, inspect_files};
+use super::{errors, hive, inspect_files, parquet};
 use crate::error::{Error, Result};
 use crate::lake::Location;
 use async_trait::async_trait;
@@ -158,7 +159,7 @@ impl PlainFormat {
         let reader = (self.reader)();
         let state = bare_state();
         let store = location.store();
-        let file_schema = match reader.infer_schema(&state, &store, files).await {
+        let file_schema = match guarded(reader.infer_schema(&state, &store, files)).await {
             Ok(schema) => schema,
             Err(error) => {
                 return Err(self.culprit(files, location).await.unwrap_or_else(|| self.unreadable(error, None)));
@@ -180,8 +181,9 @@ impl PlainFormat {
             let (reader, state, store, schema) = (&reader, &state, &store, &file_schema);
             let statistics: Vec<Statistics> = futures::stream::iter(files.to_vec())
                 .map(|file| async move {
-                    let found = reader.infer_stats(state, store, Arc::clone(schema), &file).await;
-                    found.map_err(|error| self.unreadable(error, Some(&file.location)))
+                    let found = guarded(reader.infer_stats(state, store, Arc::clone(schema), &file)).await;
+                    let found = found.map_err(|error| self.unreadable(error, Some(&file.location)))?;
+                    parquet::check_footer(state, store, &file).await.map(|()| found)
                 })
                 .buffered(CONCURRENT_FILES)
                 .try_collect()
@@ -200,8 +202,10 @@ impl PlainFormat {
     async fn culprit(&self, files: &[ObjectMeta], location: &Location) -> Option<Error> {
         let (reader, state, store) = ((self.reader)(), bare_state(), location.store());
         for file in files {
-            if let Err(error) = reader.infer_schema(&state, &store, std::slice::from_ref(file)).await {
-                return Some(self.unreadable(error, Some(&file.location)));
+            if let Err(error) = guarded(reader.infer_schema(&state, &store, std::slice::from_ref(file))).await {
+                let encrypted = if self.has_statistics { parquet::hidden_encryption(&store, file).await } else { None };
+                let told = encrypted.map(|refusal| refusal.with("file", &file.location));
+                return Some(told.unwrap_or_else(|| self.unreadable(error, Some(&file.location))));
             }
         }
         None

@@ -72,7 +72,7 @@ pub(super) async fn inspect(request: &TableRequest, history: History) -> Result<
         advice: Vec::new(),
     };
     if let Ok(delta) = loaded {
-        found.changed_at = changed_at(&delta).await?.or(found.changed_at);
+        found.changed_at = changed_at(location, &delta).await?.or(found.changed_at);
         files(&mut found, &delta, &metadata)?;
     }
     found.advice = advice(&found);

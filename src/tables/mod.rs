@@ -12,6 +12,7 @@
 //! is tried. A format whose tables are folders of plain files needs only a
 //! `files::PlainFormat`: see `csv.rs`.
 
+mod by_id;
 mod csv;
 mod delta;
 pub mod delta_features;
@@ -19,12 +20,14 @@ mod delta_log;
 mod delta_versions;
 pub mod errors;
 mod files;
+pub(crate) mod guard;
 mod hive;
 mod in_order;
 pub mod inspect;
 mod inspect_delta;
 mod inspect_files;
 mod json;
+mod no_hint;
 mod parquet;
 mod pinned;
 mod place;

@@ -239,13 +239,21 @@ fn roaring(rows: &[u32]) -> Vec<u8> {
         bytes.extend(key.to_le_bytes());
         bytes.extend(((of(*key).count() - 1) as u16).to_le_bytes());
     }
+    // Up to 4096 rows of 65,536 are listed, more are bits.
+    const LISTED: usize = 4096;
     let mut offset = 8 + 8 * keys.len();
     for key in &keys {
         bytes.extend((offset as u32).to_le_bytes());
-        offset += 2 * of(*key).count();
+        offset += if of(*key).count() > LISTED { 8192 } else { 2 * of(*key).count() };
     }
     for key in &keys {
-        of(*key).for_each(|row| bytes.extend(row.to_le_bytes()));
+        if of(*key).count() > LISTED {
+            let mut bits = [0_u8; 8192];
+            of(*key).for_each(|row| bits[usize::from(row >> 3)] |= 1 << (row & 7));
+            bytes.extend(bits);
+        } else {
+            of(*key).for_each(|row| bytes.extend(row.to_le_bytes()));
+        }
     }
     bytes
 }

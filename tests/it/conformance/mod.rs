@@ -3,7 +3,7 @@
 
 mod cells;
 mod delta;
-mod log;
+pub mod log;
 mod made;
 mod outcomes;
 mod parquet;

@@ -8,7 +8,7 @@ use super::{pin, request, select};
 use crate::shared::shared;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field, Schema};
 use lakemill::error::Error;
 use lakemill::tables::{self, At};
 use parquet::basic::Type as Physical;
@@ -27,6 +27,14 @@ async fn shared_parquet_files_have_the_rows_that_others_count() {
     judge(&outcomes);
 }
 
+/// Files that others read and the Parquet library does not, and why. Whichever of them it comes to read
+/// must be taken out here.
+const UNREAD: &[(&str, &str)] = &[
+    ("dict-page-offset-zero.parquet", "its footer has a list of the wrong type"),
+    ("nation.dict-malformed.parquet", "its dictionary page is not where its footer says"),
+    ("repeated_no_annotation.parquet", "its footer counts no rows, its row group counts 6"),
+];
+
 /// Every case of the manifest whose file is there.
 pub async fn parquet_cases(folder: &Path) -> Vec<Outcome> {
     let text = fs::read_to_string(folder.join("STATUS.tsv")).unwrap();
@@ -43,9 +51,18 @@ pub async fn parquet_cases(folder: &Path) -> Vec<Outcome> {
             pyarrow.split_once('x').and_then(|(rows, columns)| Some((rows.parse().ok()?, columns.parse().ok())));
         let wanted = wanted.or_else(|| Some((duckdb.parse().ok()?, None)));
         let found = read(&file).await;
+        if let (Ok(_), Some((_, why))) = (&found, UNREAD.iter().find(|(file, _)| name.ends_with(file))) {
+            panic!("{name} is read now, although {why}");
+        }
         let result = match (found, wanted) {
             (Ok(batches), Some((rows, columns))) => counted(&file, &batches, rows, columns),
             (Ok(batches), None) => Read::Wrong(format!("read, with {} columns", batches[0].num_columns())),
+            // What one of the others does not read either, or what is known of our library, may be refused.
+            (Err(error), Some(_))
+                if pyarrow.starts_with("ERR") || UNREAD.iter().any(|(file, _)| name.ends_with(file)) =>
+            {
+                well_told(&error)
+            }
             (Err(error), Some(_)) => Read::Wrong(format!("{error:?}")),
             (Err(error), None) => well_told(&error),
         };
@@ -79,8 +96,8 @@ fn counted(file: &Path, batches: &[RecordBatch], rows: usize, columns: Option<us
 
 /// The first cell that is not as the suite's own list of values has it.
 fn differs(batches: &[RecordBatch], expected: &str) -> Option<String> {
-    let schema = arrow::csv::reader::Format::default().with_header(true);
-    let (schema, _) = schema.infer_schema(expected.as_bytes(), Some(0)).unwrap();
+    let names = expected.lines().next().unwrap().split(',');
+    let schema = Schema::new(names.map(|name| Field::new(name, DataType::Utf8, true)).collect::<Vec<_>>());
     let reader = arrow::csv::ReaderBuilder::new(Arc::new(schema)).with_header(true).build(expected.as_bytes()).unwrap();
     let expected: Vec<RecordBatch> = reader.map(Result::unwrap).collect();
     let whole = |batches: &[RecordBatch]| arrow::compute::concat_batches(&batches[0].schema(), batches).unwrap();
