@@ -83,10 +83,10 @@ impl Header {
         for line in commit.split(|byte| *byte == b'\n') {
             // Nearly all lines are files, which need not be parsed.
             let start = line.trim_ascii_start();
-            if start.starts_with(b"{\"protocol\"") || start.starts_with(b"{\"metaData\"") {
-                if let Ok(Value::Object(action)) = serde_json::from_slice(start) {
-                    self.take_action(action);
-                }
+            if (start.starts_with(b"{\"protocol\"") || start.starts_with(b"{\"metaData\""))
+                && let Ok(Value::Object(action)) = serde_json::from_slice(start)
+            {
+                self.take_action(action);
             }
         }
     }
