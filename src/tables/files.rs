@@ -215,10 +215,14 @@ impl PlainFormat {
         let reason = errors::plain(&innermost(&error).strip_backtrace());
         let told = from_datafusion(error);
         let named = told.context().iter().any(|(key, _)| *key == "file");
-        let hint = told.hint_text().unwrap_or("the file is cut off or altered: restore it").to_owned();
+        let hint = told.hint_text().map(str::to_owned);
         let told = match named || errors::is_encryption(told.message()) {
             true => told,
-            false => Error::new(told.kind(), format!("the {} files cannot be read: {reason}", self.name)).hint(hint),
+            false => Error::new(told.kind(), format!("the {} files cannot be read: {reason}", self.name)),
+        };
+        let told = match hint {
+            Some(hint) => told.hint(hint),
+            None => told,
         };
         match file.filter(|_| !named) {
             Some(file) => told.with("file", file),
