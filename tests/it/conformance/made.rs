@@ -66,8 +66,8 @@ static CASES: &[(&[&str], &str, Make)] = &[
     (&["writers' features"], "every feature that concerns writers only", writers_only),
     (&["a changed schema"], "an old file lacks a column and a field", evolved),
     (&["variantType"], "variants", variants),
-    (&["typeWidening", "unknown features"], "a feature that is not known", |log| {
-        refused(log, &["typeWidening", "somethingNew"], &["`somethingNew`"])
+    (&["unknown features"], "a feature that is not known", |log| {
+        refused(log, &["deletionVectors", "somethingNew"], &["`somethingNew`"])
     }),
     (&["variantShredding"], "variantShredding", |log| refused(log, &["variantShredding"], &["`variantShredding`"])),
     (&["catalogManaged"], "catalogManaged", |log| refused(log, &["catalogManaged"], &["`catalogManaged`"])),
