@@ -6,6 +6,7 @@ mod check;
 mod demo;
 mod evaluate;
 mod file;
+mod inspect;
 mod job;
 mod lookup;
 mod models;
@@ -109,6 +110,8 @@ enum Command {
         after_help = "Examples:\n  lakemill query \"SELECT count(*) FROM transactions\" --job jobs/card_fraud.toml\n  lakemill query report.sql --table t=demo/lake/transactions@3 --format parquet --out report.parquet"
     )]
     Query(query::Args),
+    /// Tell what a table is made of: protocol, versions, files, statistics, and whether it can be read
+    Inspect(inspect::Args),
     /// Read a lookup table as an application does
     #[command(subcommand)]
     Lookup(lookup::Command),
@@ -215,6 +218,7 @@ fn dispatch(session: &Session, command: Command) -> Result<()> {
         Command::Promote(args) => models::promote(session, &args),
         Command::Rollback(args) => models::rollback(session, &args),
         Command::Query(args) => query::run(session, &args),
+        Command::Inspect(args) => inspect::run(session, &args),
         Command::Lookup(command) => lookup::run(session, &command),
         Command::Runs(command) => runs::run(session, &command),
         Command::Schema => schema::run(session),

@@ -14,7 +14,7 @@ use arrow::array::RecordBatch;
 use arrow::csv::WriterBuilder;
 use arrow::json::writer::{JsonArray, LineDelimited, WriterBuilder as JsonBuilder};
 use arrow::util::pretty::pretty_format_batches;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use clap::{Args as ClapArgs, ValueEnum};
 use futures::TryStreamExt;
 use parquet::arrow::ArrowWriter;
@@ -37,7 +37,7 @@ pub(super) struct Args {
     /// The interval of $interval_start and $interval_end
     #[arg(long, value_name = "INTERVAL", requires = "job")]
     interval: Option<String>,
-    /// A table: NAME=PATH, or NAME=PATH@VERSION for time travel (may be given more than once)
+    /// A table: NAME=PATH, or NAME=PATH@VERSION (a number or an instant) for time travel (may be given more than once)
     #[arg(long = "table", value_name = "NAME=PATH[@VERSION]")]
     tables: Vec<String>,
     /// How rows are written
@@ -119,18 +119,25 @@ async fn pinned(args: &Args) -> Result<(Vec<PinnedTable>, Option<Parameters>)> {
     Ok((tables, parameters))
 }
 
-/// Reads `NAME=PATH` or `NAME=PATH@VERSION`.
+/// Reads `NAME=PATH`, `NAME=PATH@VERSION` or `NAME=PATH@INSTANT`.
 fn request(written: &str) -> Result<TableRequest> {
     let (name, place) =
         written.split_once('=').filter(|(name, place)| !name.is_empty() && !place.is_empty()).ok_or_else(|| {
             Error::usage("not a table").with("--table", written).hint("write NAME=PATH or NAME=PATH@VERSION")
         })?;
-    let (path, at) = match place.rsplit_once('@').map(|(path, version)| (path, version.parse::<u64>())) {
-        Some((path, Ok(version))) => (path, At::Version(version)),
-        _ => (place, At::Latest),
-    };
+    let (path, at) = place_and_version(place);
     let location = Location::parse(path, &current_dir()?).at("table", name)?;
     Ok(TableRequest { at, ..TableRequest::latest(name, location) })
+}
+
+/// `PATH`, `PATH@VERSION` or `PATH@INSTANT` (RFC 3339 with a zone). An @ that neither follows belongs to the path.
+pub(super) fn place_and_version(written: &str) -> (&str, At) {
+    let Some((path, point)) = written.rsplit_once('@') else { return (written, At::Latest) };
+    match (point.parse(), DateTime::parse_from_rfc3339(point)) {
+        (Ok(version), _) => (path, At::Version(version)),
+        (_, Ok(instant)) => (path, At::AsOf(instant.to_utc())),
+        _ => (written, At::Latest),
+    }
 }
 
 async fn to_stdout(session: &Session, planned: &PlannedQuery, format: Format) -> Result<()> {

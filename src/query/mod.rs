@@ -16,6 +16,7 @@
 //! Ad hoc queries ([`SessionOptions::ad_hoc`]) use all cores; their order is free without ORDER BY.
 
 mod bridge;
+mod culprit;
 mod diagnostic;
 mod estimate;
 mod files;

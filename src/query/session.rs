@@ -1,5 +1,6 @@
 //! A DataFusion session with a memory limit, and the queries that are planned in it.
 
+use super::culprit;
 use super::diagnostic::Subject;
 use super::estimate::{ScanEstimate, estimate};
 use super::parameters::{Dialect, Parameters};
@@ -18,7 +19,7 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
+use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as AnyStatement;
 use datafusion::sql::sqlparser::ast::Statement;
@@ -272,7 +273,7 @@ impl PlannedQuery {
     /// # Errors
     /// Where the first files cannot be opened.
     pub fn stream(&self) -> Result<SendableRecordBatchStream> {
-        execute_stream(Arc::clone(&self.physical), self.session.context.task_ctx()).map_err(from_datafusion)
+        culprit::stream(&self.physical, &self.session.context.task_ctx()).map_err(from_datafusion)
     }
 
     /// All rows at once, for small results.

@@ -1,22 +1,31 @@
 //! Delta Lake tables, through deltalake and its kernel.
 //!
 //! A pin is a version number together with its loaded snapshot, so that planning and reading need no
-//! second look at the log. Reader features that the kernel does not know are refused at pin time.
+//! second look at the log. Reader features that are not read are refused at pin time, see
+//! [`super::delta_features`].
 
-use super::delta_versions::Versions;
-use super::errors::{from_datafusion, from_delta, unreadable_feature};
+use super::by_id::ById;
+use super::delta_features::Protocol;
+use super::delta_log::Header;
+use super::delta_versions::{Versions, in_commit_timestamp};
+use super::errors::{from_datafusion, from_delta, from_store, unreadable_feature};
 use super::in_order::InOrder;
+use super::inspect::{History, Inspection};
+use super::no_hint::NoHint;
 use super::pinned::{At, Contents, PinnedTable, TableRequest};
 use super::place::Place;
-use super::{TableFormat, files};
+use super::{TableFormat, files, inspect_delta};
 use crate::error::{Error, Result};
 use crate::lake::Location;
 use async_trait::async_trait;
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use datafusion::catalog::TableProvider;
 use datafusion::prelude::SessionContext;
 use deltalake::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
-use deltalake::{DeltaTable, DeltaTableBuilder};
+use deltalake::kernel::Snapshot;
+use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
+use object_store::{ObjectStore, ObjectStoreExt};
+use std::collections::HashMap;
 use std::sync::Arc;
 use url::Url;
 
@@ -44,8 +53,12 @@ impl TableFormat for Delta {
                 Some(versions.as_of(at, location.store().as_ref()).await?)
             }
         };
-        let table = open(location, version).await?;
-        let pinned = describe(request, table)?;
+        let table = match open(location, version).await {
+            Ok(table) => table,
+            Err(error) => return Err(reason(location, version).await.unwrap_or(error)),
+        };
+        let pinned = PinnedDelta::new(table).await?;
+        let pinned = describe(request, pinned).await?;
         refuse_empty_commits(&pinned).await?;
         Ok(pinned)
     }
@@ -55,21 +68,38 @@ impl TableFormat for Delta {
             return Err(Error::failed("the pin is not one of a Delta table"));
         };
         files::register_store(session, &table.place);
-        let scans = scans(delta)?;
-        Ok(Arc::new(InOrder::new(scans)?))
+        let scans = delta.scans()?;
+        Ok(Arc::new(InOrder::new(scans, delta.by_id()?)?))
+    }
+
+    async fn inspect(&self, request: &TableRequest, _place: &Place, history: History) -> Result<Inspection> {
+        inspect_delta::inspect(request, history).await
     }
 }
 
 /// Loads the log up to `version`, or all of it.
-async fn open(location: &Location, version: Option<u64>) -> Result<DeltaTable> {
-    let builder = DeltaTableBuilder::from_url(location.url().clone())
-        .map_err(from_delta)?
-        .with_storage_backend(location.store(), location.url().clone());
+pub(super) async fn open(location: &Location, version: Option<u64>) -> Result<DeltaTable> {
+    match load(location, location.store(), version).await {
+        // The hint is wrong, not the log.
+        Err(error) if error.to_string().contains("_last_checkpoint hint") => {
+            load(location, Arc::new(NoHint(location.store())), version).await.map_err(from_delta)
+        }
+        loaded => loaded.map_err(from_delta),
+    }
+}
+
+async fn load(
+    location: &Location,
+    store: Arc<dyn ObjectStore>,
+    version: Option<u64>,
+) -> std::result::Result<DeltaTable, DeltaTableError> {
+    let url = location.url().clone();
+    let builder = DeltaTableBuilder::from_url(url.clone())?.with_storage_backend(store, url);
     let builder = match version {
         Some(version) => builder.with_version(version),
         None => builder,
     };
-    builder.load().await.map_err(from_delta)
+    builder.load().await
 }
 
 /// A writer that was cut off leaves a commit without a byte. The kernel reads it as a version that changes nothing, and
@@ -100,8 +130,123 @@ async fn refuse_empty_commits(pinned: &PinnedTable) -> Result<()> {
         .hint(format!("have the table's writer repair it, or remove the file if it is the last one{before}")))
 }
 
-fn describe(request: &TableRequest, table: DeltaTable) -> Result<PinnedTable> {
-    let state = table.snapshot().map_err(from_delta)?;
+/// Why a log cannot be loaded, where its own words tell: a feature that is not read, or an action
+/// without which nothing is known.
+pub(super) async fn reason(location: &Location, version: Option<u64>) -> Option<Error> {
+    let versions = Versions::list(location).await.ok()?;
+    let version = version.or_else(|| versions.newest())?;
+    if let Err(error) = versions.check(version) {
+        return Some(error);
+    }
+    let header = match Header::read(location, &versions, version).await {
+        Ok(header) => header,
+        Err(error) => return Some(error),
+    };
+    let lost = match (header.protocol, header.metadata) {
+        (Some(protocol), Some(_)) => {
+            if let Err(refusal) = protocol.check() {
+                return Some(refusal);
+            }
+            let damaged = Header::damaged(location, &versions, version).await.ok()??;
+            return Some(
+                Error::failed("a commit of the table's log is damaged: it does not end in a whole action")
+                    .with("file", &damaged.location)
+                    .hint("restore that file, or read a version before it"),
+            );
+        }
+        (None, _) => "protocol",
+        (_, None) => "metadata",
+    };
+    Some(
+        Error::failed(format!("the table's log has no {lost} action up to version {version}"))
+            .hint("a file under _delta_log was lost or cut off: restore it, or copy the data into a new table"),
+    )
+}
+
+/// A loaded table, and how it is scanned.
+pub(super) struct PinnedDelta {
+    /// The loaded snapshot.
+    pub(super) table: DeltaTable,
+    /// The same version without the features that deltalake refuses for no reason that concerns reading.
+    scanned: Option<Arc<Snapshot>>,
+}
+
+impl PinnedDelta {
+    /// # Errors
+    /// Where the table needs what cannot be read.
+    pub(super) async fn new(table: DeltaTable) -> Result<Self> {
+        let state = table.snapshot().map_err(from_delta)?;
+        let protocol = Protocol::of(state.protocol())?;
+        protocol.check()?;
+        let scanned = match protocol.for_deltalake() {
+            None => None,
+            Some(protocol) => {
+                let log = table.log_store();
+                let snapshot = Snapshot::try_new(log.as_ref(), Some(state.version())).await.map_err(from_delta)?;
+                Some(Arc::new(with_protocol(&snapshot, &protocol)?))
+            }
+        };
+        Ok(Self { table, scanned })
+    }
+
+    fn scan(&self) -> Result<DeltaScanNext> {
+        // Partition values come as plain columns, so that a feature does not change its type when the
+        // writer changes the partitioning.
+        let config = DeltaScanConfig::new().with_wrap_partition_values(false);
+        let scan = match &self.scanned {
+            Some(snapshot) => DeltaScanNext::new(Arc::clone(snapshot), config),
+            None => DeltaScanNext::new(self.table.snapshot().map_err(from_delta)?.snapshot().clone(), config),
+        };
+        scan.map_err(|error| match unreadable_feature(&error.to_string()) {
+            Some(refusal) => refusal.because(error),
+            None => from_datafusion(error),
+        })
+    }
+
+    /// The names of columns by their ids, where the table is mapped by id.
+    fn by_id(&self) -> Result<Option<HashMap<String, String>>> {
+        let metadata = self.table.snapshot().map_err(from_delta)?.metadata();
+        Ok(ById::names(metadata.configuration(), metadata.schema_string()))
+    }
+
+    /// One scan, or two where some files have deletion vectors and others have none: deltalake reads
+    /// the two kinds side by side in no fixed order, so each gets a scan of its own.
+    fn scans(&self) -> Result<Vec<Arc<dyn TableProvider>>> {
+        let state = self.table.snapshot().map_err(from_delta)?;
+        let (mut with, mut without) = (Vec::new(), Vec::new());
+        for file in state.log_data().iter() {
+            let list = if file.deletion_vector_descriptor().is_some() { &mut with } else { &mut without };
+            list.push(in_scan(&file.path()));
+        }
+        // A selection of files cannot name those outside the table's folder.
+        let outside = with.iter().chain(&without).any(|path| Url::parse(path).is_ok());
+        if with.is_empty() || without.is_empty() || outside {
+            return Ok(vec![Arc::new(self.scan()?)]);
+        }
+        let mut scans: Vec<Arc<dyn TableProvider>> = Vec::with_capacity(2);
+        for files in [without, with] {
+            scans.push(Arc::new(self.scan()?.with_file_paths(files)));
+        }
+        Ok(scans)
+    }
+}
+
+/// The same snapshot under another protocol. Its own form for keeping is the only way to one.
+fn with_protocol(snapshot: &Snapshot, protocol: &Protocol) -> Result<Snapshot> {
+    /// Where the protocol stands: after the version and the table's root.
+    const PROTOCOL: usize = 2;
+    let told = |error: serde_json::Error| {
+        Error::failed("the table's snapshot cannot be scanned without the features that say nothing").because(error)
+    };
+    let mut kept = serde_json::to_value(snapshot).map_err(told)?;
+    if let Some(place) = kept.get_mut(PROTOCOL) {
+        *place = serde_json::to_value(protocol).map_err(told)?;
+    }
+    serde_json::from_value(kept).map_err(told)
+}
+
+async fn describe(request: &TableRequest, pinned: PinnedDelta) -> Result<PinnedTable> {
+    let state = pinned.table.snapshot().map_err(from_delta)?;
     let version = state.version();
     let (mut files, mut bytes, mut rows) = (0_u64, 0_u64, Some(0_u64));
     for file in state.log_data().iter() {
@@ -112,9 +257,9 @@ fn describe(request: &TableRequest, table: DeltaTable) -> Result<PinnedTable> {
             file.num_records().and_then(|rows| (rows as u64).checked_sub(u64::try_from(deleted).unwrap_or_default()));
         rows = rows.zip(live).map(|(sum, live)| sum + live);
     }
-    let changed_at = state.version_timestamp(version).and_then(DateTime::from_timestamp_millis);
+    let changed_at = changed_at(&request.location, &pinned).await?;
     // Building the scan checks the reader features and gives the schema as SQL will see it.
-    let schema = scan(&table)?.schema();
+    let schema = pinned.scan()?.schema();
     Ok(PinnedTable {
         name: request.name.clone(),
         format: Delta.name().to_owned(),
@@ -127,38 +272,29 @@ fn describe(request: &TableRequest, table: DeltaTable) -> Result<PinnedTable> {
         schema,
         place: request.location.clone(),
         resolved: PinnedTable::resolve(&request.location),
-        contents: Contents::Delta(Arc::new(table)),
+        contents: Contents::Delta(Arc::new(pinned)),
     })
 }
 
-fn scan(table: &DeltaTable) -> Result<DeltaScanNext> {
-    let snapshot = table.snapshot().map_err(from_delta)?.snapshot().clone();
-    // Partition values come as plain columns, so that a feature does not change its type when the
-    // writer changes the partitioning.
-    let config = DeltaScanConfig::new().with_wrap_partition_values(false);
-    DeltaScanNext::new(snapshot, config).map_err(|error| match unreadable_feature(&error.to_string()) {
-        Some(refusal) => refusal.because(error),
-        None => from_datafusion(error),
-    })
-}
-
-/// One scan, or two where some files have deletion vectors and others have none: deltalake reads
-/// the two kinds side by side in no fixed order, so each gets a scan of its own.
-fn scans(table: &DeltaTable) -> Result<Vec<Arc<dyn TableProvider>>> {
-    let state = table.snapshot().map_err(from_delta)?;
-    let (mut with, mut without) = (Vec::new(), Vec::new());
-    for file in state.log_data().iter() {
-        let list = if file.deletion_vector_descriptor().is_some() { &mut with } else { &mut without };
-        list.push(in_scan(&file.path()));
+/// When the version was committed, where its commit file is still there: by the in-commit timestamp of
+/// a table that writes them, else by the time at which the store received the file.
+pub(super) async fn changed_at(location: &Location, pinned: &PinnedDelta) -> Result<Option<DateTime<Utc>>> {
+    let state = pinned.table.snapshot().map_err(from_delta)?;
+    let version = state.version();
+    if state.metadata().configuration().get("delta.enableInCommitTimestamps").is_some_and(|on| on == "true") {
+        let store = location.store();
+        let path = location.path().clone().join("_delta_log").join(format!("{version:020}.json"));
+        match store.head(&path).await {
+            Ok(commit) => {
+                if let Some(at) = in_commit_timestamp(store.as_ref(), &commit).await? {
+                    return Ok(Some(at));
+                }
+            }
+            Err(object_store::Error::NotFound { .. }) => {}
+            Err(source) => return Err(from_store(source)),
+        }
     }
-    if with.is_empty() || without.is_empty() {
-        return Ok(vec![Arc::new(scan(table)?)]);
-    }
-    let mut scans: Vec<Arc<dyn TableProvider>> = Vec::with_capacity(2);
-    for files in [without, with] {
-        scans.push(Arc::new(scan(table)?.with_file_paths(files)));
-    }
-    Ok(scans)
+    Ok(state.version_timestamp(version).and_then(DateTime::from_timestamp_millis))
 }
 
 /// A data file's path as a scan's selection wants it: as a URL or encoded like the store's paths.

@@ -11,15 +11,15 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// How many commit files are read at once.
-const CONCURRENT_READS: usize = 16;
+pub(super) const CONCURRENT_READS: usize = 16;
 
 /// The commits and checkpoints that are still there.
+#[derive(Default)]
 pub(super) struct Versions {
     /// Commit files; their modification time is when the store received them.
     commits: BTreeMap<u64, ObjectMeta>,
-    /// The oldest version that can be read: 0, or the oldest checkpoint.
-    oldest: Option<u64>,
-    newest: Option<u64>,
+    /// The files of each complete checkpoint; of several for one version, the last in order.
+    checkpoints: BTreeMap<u64, Vec<ObjectMeta>>,
 }
 
 impl Versions {
@@ -27,61 +27,116 @@ impl Versions {
     pub(super) async fn list(location: &Location) -> Result<Self> {
         let log = location.path().clone().join("_delta_log");
         let mut entries = location.store().list(Some(&log));
-        let (mut commits, mut checkpoints) = (BTreeMap::new(), Vec::new());
+        let mut found = Self::default();
+        let mut parts: BTreeMap<(u64, u64), Vec<ObjectMeta>> = BTreeMap::new();
         while let Some(entry) = entries.try_next().await.map_err(from_store)? {
             // Names below sub-folders (staged commits, sidecars, v2 checkpoints' parts) are no versions.
             if entry.location.prefix_match(&log).is_none_or(|parts| parts.count() != 1) {
                 continue;
             }
-            let name = entry.location.filename().unwrap_or_default();
+            let name = entry.location.filename().unwrap_or_default().to_owned();
             let Some((version, rest)) = name.split_once('.') else { continue };
             let Ok(version) = version.parse::<u64>() else { continue };
             if rest == "json" {
-                commits.insert(version, entry);
-            } else if rest.starts_with("checkpoint") {
-                checkpoints.push(version);
+                found.commits.insert(version, entry);
+            } else if let Some(rest) = rest.strip_prefix("checkpoint.") {
+                match rest.split('.').collect::<Vec<_>>()[..] {
+                    // `checkpoint.parquet`, or `checkpoint.<uuid>.parquet|json` of the second form.
+                    ["parquet"] | [_, "parquet" | "json"] => {
+                        found.checkpoints.insert(version, vec![entry]);
+                    }
+                    [_, of, "parquet"] => {
+                        let Ok(of) = of.parse() else { continue };
+                        parts.entry((version, of)).or_default().push(entry);
+                    }
+                    _ => {}
+                }
             }
         }
-        let first_checkpoint = checkpoints.iter().min().copied();
-        let oldest = if commits.contains_key(&0) { Some(0) } else { first_checkpoint };
-        let newest = commits.keys().next_back().copied().max(checkpoints.iter().max().copied());
-        Ok(Self { commits, oldest, newest })
+        for ((version, of), files) in parts {
+            if files.len() as u64 == of {
+                found.checkpoints.entry(version).or_insert(files);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Commit files by version.
+    pub(super) fn commits(&self) -> &BTreeMap<u64, ObjectMeta> {
+        &self.commits
+    }
+
+    /// The newest complete checkpoint at or before `version`, and its files.
+    pub(super) fn checkpoint(&self, version: u64) -> Option<(u64, &[ObjectMeta])> {
+        self.checkpoints.range(..=version).next_back().map(|(version, files)| (*version, files.as_slice()))
+    }
+
+    /// The oldest version that can be read: 0, or the oldest checkpoint.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        if self.commits.contains_key(&0) { Some(0) } else { self.checkpoints.keys().next().copied() }
+    }
+
+    /// The newest version that there is.
+    pub(super) fn newest(&self) -> Option<u64> {
+        self.commits.keys().next_back().copied().max(self.checkpoints.keys().next_back().copied())
     }
 
     /// `version`, if it can be read.
     pub(super) fn check(&self, version: u64) -> Result<u64> {
-        match (self.oldest, self.newest) {
-            (Some(oldest), Some(newest)) if (oldest..=newest).contains(&version) => Ok(version),
-            (Some(oldest), Some(newest)) => Err(Error::usage(format!("the table has no version {version}"))
-                .hint(format!("versions {oldest} to {newest} exist"))),
-            _ => Err(Error::usage("the table has no version at all: its log holds no complete commit")),
+        let (Some(oldest), Some(newest)) = (self.oldest(), self.newest()) else {
+            return Err(Error::usage("the table has no version at all: its log holds no complete commit"));
+        };
+        if version > newest {
+            return Err(Error::usage(format!("the table has no version {version}"))
+                .hint(format!("versions {oldest} to {newest} exist")));
+        }
+        if version < oldest {
+            return Err(Error::usage(format!(
+                "version {version} can no longer be read: the table's log was cleaned up to version {oldest}"
+            ))
+            .hint(format!("versions {oldest} to {newest} can be read; delta.logRetentionDuration says how long")));
+        }
+        let start = self.checkpoint(version).map_or(0, |(checkpoint, _)| checkpoint.saturating_add(1));
+        match (start..=version).find(|commit| !self.commits.contains_key(commit)) {
+            None => Ok(version),
+            Some(lost) => Err(Error::failed(format!(
+                "version {version} cannot be read: the table's log lacks the commit of version {lost}"
+            ))
+            .hint("restore the missing file under _delta_log, or read a version before it")),
         }
     }
 
     /// The newest version committed at or before `at`: by the in-commit timestamps where the table
     /// writes them, otherwise by the time at which the store received the commit file.
     pub(super) async fn as_of(&self, at: DateTime<Utc>, store: &dyn ObjectStore) -> Result<u64> {
+        let times = self.times(store).await?;
+        if let Some((version, _)) = times.iter().rev().find(|(_, committed)| *committed <= at) {
+            return self.check(*version);
+        }
+        let told = instant(at);
+        let error = match self.oldest() {
+            Some(oldest) if oldest > 0 => Error::usage(format!("the table's log no longer goes back to {told}")),
+            _ => Error::usage(format!("the table did not exist yet at {told}")),
+        };
+        Err(match times.first() {
+            Some((_, first)) => error.hint(format!("its first commit that is still there is of {}", instant(*first))),
+            None => error.hint("its log holds no commit file, only checkpoints: ask for a version number"),
+        })
+    }
+
+    /// When each version that can be read was committed, in order.
+    pub(super) async fn times(&self, store: &dyn ObjectStore) -> Result<Vec<(u64, DateTime<Utc>)>> {
         let timestamps = self.in_commit_timestamps(store).await?;
-        let (mut found, mut first, mut last) = (None, None, None::<DateTime<Utc>>);
-        for (version, commit) in self.commits.range(self.oldest.unwrap_or_default()..) {
+        let mut times: Vec<(u64, DateTime<Utc>)> = Vec::with_capacity(self.commits.len());
+        for (version, commit) in self.commits.range(self.oldest().unwrap_or_default()..) {
             let mut committed = timestamps.get(version).copied().unwrap_or(commit.last_modified);
             // Clocks go back, versions do not: a commit is never earlier than the one before it.
-            if let Some(last) = last.filter(|last| committed <= *last) {
-                committed = last + TimeDelta::milliseconds(1);
+            if let Some((_, last)) = times.last().filter(|(_, last)| committed <= *last) {
+                committed = *last + TimeDelta::milliseconds(1);
             }
-            last = Some(committed);
-            first = first.or(Some(committed));
-            if committed <= at {
-                found = Some(*version);
-            }
+            times.push((*version, committed));
         }
-        found.ok_or_else(|| {
-            let error = Error::usage(format!("the table did not exist yet at {}", instant(at)));
-            match first {
-                Some(first) => error.hint(format!("its first commit that is still there is of {}", instant(first))),
-                None => error.hint("its log holds no commit file, only checkpoints: ask for a version number"),
-            }
-        })
+        Ok(times)
     }
 
     /// The in-commit timestamps by version; none where the newest commit has none, because a table
@@ -102,10 +157,13 @@ impl Versions {
 }
 
 /// `commitInfo.inCommitTimestamp`, which must stand in the first action where it is used.
-async fn in_commit_timestamp(store: &dyn ObjectStore, commit: &ObjectMeta) -> Result<Option<DateTime<Utc>>> {
+pub(super) async fn in_commit_timestamp(store: &dyn ObjectStore, commit: &ObjectMeta) -> Result<Option<DateTime<Utc>>> {
     // Enough for any commitInfo that has the timestamp near its start; a longer first line is read whole.
     const HEAD_BYTES: u64 = 4096;
     let (path, size) = (&commit.location, commit.size);
+    if size == 0 {
+        return Ok(None);
+    }
     let head = store.get_range(path, 0..size.min(HEAD_BYTES)).await.map_err(from_store)?;
     let whole;
     let head = match head.iter().position(|byte| *byte == b'\n') {

@@ -18,7 +18,7 @@ use std::error::Error as StdError;
 /// | throttled, timed out, connection lost | transient |
 /// | wrong SQL | usage |
 pub fn from_datafusion(error: DataFusionError) -> Error {
-    if let Some(own) = find::<Error>(&error) {
+    if let Some(own) = own(&error) {
         return copy_of(own);
     }
     if let Some(store) = find::<object_store::Error>(&error) {
@@ -32,6 +32,7 @@ pub fn from_datafusion(error: DataFusionError) -> Error {
         DataFusionError::ResourcesExhausted(message) => out_of_memory(message),
         DataFusionError::ArrowError(arrow, _) => from_arrow(arrow),
         DataFusionError::ParquetError(parquet) => from_parquet(parquet),
+        DataFusionError::External(source) if source.is::<ParquetError>() => unreadable_parquet(&source.to_string()),
         DataFusionError::IoError(source) => Error::failed(format!("input or output failed: {source}")),
         DataFusionError::Execution(message) => Error::check(plain(message)),
         DataFusionError::Plan(_)
@@ -160,7 +161,22 @@ fn from_parquet(error: &ParquetError) -> Error {
     unreadable_parquet(&error.to_string())
 }
 
+/// The error for a Parquet file that takes a key to read.
+pub(super) fn encrypted() -> Error {
+    Error::usage("the Parquet file is encrypted, which lakemill cannot read")
+        .hint("have its owner write the table without Parquet encryption; a store's own encryption is no hindrance")
+}
+
+/// Whether a message tells of Parquet encryption, ours or the library's.
+pub(super) fn is_encryption(text: &str) -> bool {
+    let text = text.to_lowercase();
+    text.contains("encrypted") || text.contains("encryption") || text.contains("decrypt")
+}
+
 fn unreadable_parquet(text: &str) -> Error {
+    if is_encryption(text) {
+        return encrypted();
+    }
     let error = Error::failed("a Parquet file cannot be read")
         .because(Error::failed(plain(text)))
         .hint("the file is cut off or altered: restore it, or read a version that does not list it");
@@ -200,11 +216,30 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
     found
 }
 
+/// The outermost error of our own among the causes: what it gives as its reason is part of it.
+fn own<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let wrapped = match cause.downcast_ref() {
+            Some(DataFusionError::External(inner)) => inner.downcast_ref::<Error>(),
+            _ => cause.downcast_ref::<Error>(),
+        };
+        if wrapped.is_some() {
+            return wrapped;
+        }
+        next = cause.source();
+    }
+    None
+}
+
 /// An error that went through DataFusion as somebody else's comes out with its kind, place and hint.
 fn copy_of(error: &Error) -> Error {
     let mut copy = Error::new(error.kind(), error.message());
     for (key, value) in error.context() {
         copy = copy.with(key, value);
+    }
+    if let Some(cause) = error.causes().into_iter().next() {
+        copy = copy.because(Error::failed(cause));
     }
     match error.hint_text() {
         Some(hint) => copy.hint(hint),

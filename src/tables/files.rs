@@ -6,10 +6,12 @@
 
 use super::TableFormat;
 use super::errors::{from_datafusion, innermost};
+use super::guard::guarded;
+use super::inspect::{History, Inspection};
 use super::pinned::{At, Contents, PinnedTable, PlainContents, TableRequest};
 use super::place::Place;
 use super::plain_table::PlainTable;
-use super::{errors, hive};
+use super::{errors, hive, inspect_files, parquet};
 use crate::error::{Error, Result};
 use crate::lake::Location;
 use async_trait::async_trait;
@@ -43,7 +45,7 @@ pub(super) struct PlainFormat {
 const ENDINGS: &[&str] = &["parquet", "csv", "json", "jsonl", "ndjson"];
 
 /// How many files' metadata is read at once.
-const CONCURRENT_FILES: usize = 32;
+pub(super) const CONCURRENT_FILES: usize = 32;
 
 /// The ending of a file, if a plain format has it.
 pub(super) fn extension(path: &Path) -> Option<&str> {
@@ -81,6 +83,12 @@ impl TableFormat for PlainFormat {
 
     async fn recognises(&self, place: &Place) -> Result<bool> {
         let files = place.files().await?;
+        // Of a single file whose format somebody has said, the name says nothing more.
+        if let ([file], true) = (files, place.is_declared())
+            && file.location == *place.location().path()
+        {
+            return Ok(true);
+        }
         Ok(!files.is_empty()
             && files.iter().all(|file| extension(&file.location).is_some_and(|ending| self.endings.contains(&ending))))
     }
@@ -127,6 +135,10 @@ impl TableFormat for PlainFormat {
             (self.reader)(),
         )))
     }
+
+    async fn inspect(&self, request: &TableRequest, place: &Place, _history: History) -> Result<Inspection> {
+        inspect_files::inspect(self, request, place).await
+    }
 }
 
 impl PlainFormat {
@@ -147,7 +159,12 @@ impl PlainFormat {
         let reader = (self.reader)();
         let state = bare_state();
         let store = location.store();
-        let file_schema = reader.infer_schema(&state, &store, files).await.map_err(|error| self.unreadable(error))?;
+        let file_schema = match guarded(reader.infer_schema(&state, &store, files)).await {
+            Ok(schema) => schema,
+            Err(error) => {
+                return Err(self.culprit(files, location).await.unwrap_or_else(|| self.unreadable(error, None)));
+            }
+        };
         if file_schema.fields().is_empty() {
             return Err(Error::check(format!("the {} files have no columns", self.name)));
         }
@@ -163,11 +180,14 @@ impl PlainFormat {
         if self.has_statistics {
             let (reader, state, store, schema) = (&reader, &state, &store, &file_schema);
             let statistics: Vec<Statistics> = futures::stream::iter(files.to_vec())
-                .map(|file| async move { reader.infer_stats(state, store, Arc::clone(schema), &file).await })
+                .map(|file| async move {
+                    let found = guarded(reader.infer_stats(state, store, Arc::clone(schema), &file)).await;
+                    let found = found.map_err(|error| self.unreadable(error, Some(&file.location)))?;
+                    parquet::check_footer(state, store, &file).await.map(|()| found)
+                })
                 .buffered(CONCURRENT_FILES)
                 .try_collect()
-                .await
-                .map_err(|error| self.unreadable(error))?;
+                .await?;
             pinned = pinned
                 .into_iter()
                 .zip(statistics)
@@ -178,11 +198,35 @@ impl PlainFormat {
         Ok((contents, schema))
     }
 
-    fn unreadable(&self, error: datafusion::error::DataFusionError) -> Error {
+    /// The error of the first file that cannot be read by itself, with its name.
+    async fn culprit(&self, files: &[ObjectMeta], location: &Location) -> Option<Error> {
+        let (reader, state, store) = ((self.reader)(), bare_state(), location.store());
+        for file in files {
+            if let Err(error) = guarded(reader.infer_schema(&state, &store, std::slice::from_ref(file))).await {
+                let encrypted = if self.has_statistics { parquet::hidden_encryption(&store, file).await } else { None };
+                let told = encrypted.map(|refusal| refusal.with("file", &file.location));
+                return Some(told.unwrap_or_else(|| self.unreadable(error, Some(&file.location))));
+            }
+        }
+        None
+    }
+
+    fn unreadable(&self, error: datafusion::error::DataFusionError, file: Option<&Path>) -> Error {
         let reason = errors::plain(&innermost(&error).strip_backtrace());
-        match from_datafusion(error) {
-            told if told.context().iter().any(|(key, _)| *key == "file") => told,
-            told => Error::new(told.kind(), format!("the {} files cannot be read: {reason}", self.name)),
+        let told = from_datafusion(error);
+        let named = told.context().iter().any(|(key, _)| *key == "file");
+        let hint = told.hint_text().map(str::to_owned);
+        let told = match named || errors::is_encryption(told.message()) {
+            true => told,
+            false => Error::new(told.kind(), format!("the {} files cannot be read: {reason}", self.name)),
+        };
+        let told = match hint {
+            Some(hint) => told.hint(hint),
+            None => told,
+        };
+        match file.filter(|_| !named) {
+            Some(file) => told.with("file", file),
+            None => told,
         }
     }
 }

@@ -12,19 +12,28 @@
 //! is tried. A format whose tables are folders of plain files needs only a
 //! `files::PlainFormat`: see `csv.rs`.
 
+mod by_id;
 mod csv;
 mod delta;
+pub mod delta_features;
+mod delta_log;
 mod delta_versions;
 pub mod errors;
 mod files;
+pub(crate) mod guard;
 mod hive;
 mod in_order;
+pub mod inspect;
+mod inspect_delta;
+mod inspect_files;
 mod json;
+mod no_hint;
 mod parquet;
 mod pinned;
 mod place;
 mod plain_table;
 
+pub use inspect::{History, Inspection};
 pub use pinned::{At, PinnedTable, TableRequest};
 pub use place::Place;
 
@@ -60,6 +69,12 @@ pub trait TableFormat: Debug + Sync {
     /// # Errors
     /// Where the pinned state is no longer there.
     async fn provider(&self, table: &PinnedTable, session: &SessionContext) -> Result<Arc<dyn TableProvider>>;
+
+    /// What the table is made of; its rows are not read.
+    ///
+    /// # Errors
+    /// Where the table or the version does not exist, or its metadata cannot be read.
+    async fn inspect(&self, request: &TableRequest, place: &Place, history: History) -> Result<Inspection>;
 }
 
 /// All formats, in the order in which a location is tried.

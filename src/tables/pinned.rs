@@ -1,11 +1,11 @@
 //! What is asked for and what was found: a table at one fixed state.
 
+use super::delta::PinnedDelta;
 use crate::interval::instant;
 use crate::lake::Location;
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
 use datafusion::datasource::listing::PartitionedFile;
-use deltalake::DeltaTable;
 use object_store::path::Path;
 use std::fmt;
 use std::sync::Arc;
@@ -88,8 +88,8 @@ impl PinnedTable {
     /// metadata. Empty for plain files, whose version is a hash over them already.
     pub fn identity(&self) -> String {
         match &self.contents {
-            Contents::Delta(table) => {
-                table.snapshot().map(|state| state.metadata().id().to_owned()).unwrap_or_default()
+            Contents::Delta(delta) => {
+                delta.table.snapshot().map(|state| state.metadata().id().to_owned()).unwrap_or_default()
             }
             Contents::Plain(_) => String::new(),
         }
@@ -112,7 +112,7 @@ impl PinnedTable {
 #[derive(Clone)]
 pub(super) enum Contents {
     /// The loaded snapshot of that version.
-    Delta(Arc<DeltaTable>),
+    Delta(Arc<PinnedDelta>),
     /// The files of a folder with their partition values, and how they are cut into columns.
     Plain(Arc<PlainContents>),
 }

@@ -1,6 +1,6 @@
 //! A location and what lies there, listed at most once while the formats look at it.
 
-use super::errors::from_store;
+use super::errors::{encrypted, from_store};
 use super::files::extension;
 use crate::error::{Error, Result};
 use crate::lake::Location;
@@ -60,6 +60,15 @@ impl Place {
             }
         }
         let mut files: Vec<ObjectMeta> = store.list(Some(path)).try_collect().await.map_err(from_store)?;
+        if files.is_empty() && extension(path).is_none() && !path.as_ref().is_empty() {
+            // A file by another name; some stores find it when they list its path, others do not.
+            match store.head(path).await {
+                Ok(file) if file.size > 0 => return Ok(vec![file]),
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(source) if self.location.local_path().is_some_and(|local| local.is_dir()) => drop(source),
+                Err(source) => return Err(from_store(source)),
+            }
+        }
         files.retain(|file| {
             file.location.prefix_match(path).is_some_and(|mut parts| {
                 !parts.any(|part| {
@@ -101,6 +110,11 @@ impl Place {
             return Error::usage("the table does not exist: nothing lies there")
                 .hint("check the path: in a job file it starts at the project root, on the command line at the current folder");
         }
+        if let [file] = files
+            && let Some(error) = self.parquet_by_another_name(file).await
+        {
+            return error;
+        }
         let mut endings: BTreeMap<String, usize> = BTreeMap::new();
         for file in files {
             let ending =
@@ -110,5 +124,19 @@ impl Place {
         let found: Vec<String> = endings.iter().map(|(ending, count)| format!("{count} with {ending}")).collect();
         Error::usage(format!("no table format is recognised: found files {}", found.join(", ")))
             .hint("a table is a Delta table (a folder with _delta_log), or files of one kind: .parquet, .csv, .json, .jsonl or .ndjson")
+    }
+
+    /// The error for a single file that begins as Parquet files do but is not called so.
+    async fn parquet_by_another_name(&self, file: &ObjectMeta) -> Option<Error> {
+        let magic = self.location.store().get_range(&file.location, 0..file.size.min(4)).await.ok()?;
+        match magic.as_ref() {
+            b"PARE" => Some(encrypted().with("file", &file.location)),
+            b"PAR1" => Some(
+                Error::usage("this is a Parquet file, but its name does not end in .parquet")
+                    .with("file", &file.location)
+                    .hint("rename it, or say `format = \"parquet\"` for the table in the job file"),
+            ),
+            _ => None,
+        }
     }
 }

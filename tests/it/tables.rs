@@ -4,7 +4,6 @@ use crate::shared::shared;
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Int64Type};
 use chrono::{TimeDelta, Utc};
-use datafusion::prelude::SessionContext;
 use deltalake::DeltaTable;
 use lakemill::error::{ErrorKind, Result};
 use lakemill::lake::Location;
@@ -266,7 +265,7 @@ async fn delta_rows_come_in_the_order_of_paths_with_and_without_checkpoint() {
 #[tokio::test]
 async fn a_delta_feature_that_cannot_be_read_is_named_at_pin_time() {
     let lake = TempDir::new().unwrap();
-    for feature in ["typeWidening", "somethingNew"] {
+    for feature in ["geospatial", "somethingNew"] {
         let path = lake.path().join(feature);
         let log = format!(
             "{{\"protocol\":{{\"minReaderVersion\":3,\"minWriterVersion\":7,\"readerFeatures\":[\"{feature}\"],\"writerFeatures\":[\"{feature}\"]}}}}\n\
@@ -321,22 +320,6 @@ async fn the_shared_lake_opens() {
     }
 }
 
-/// The outcome of opening and reading a table: `v3 rows=20`, or the error.
-async fn outcome(path: &Path) -> std::result::Result<String, String> {
-    let told = |error: lakemill::error::Error| format!("{error:?}");
-    let table = pin(path).await.map_err(told)?;
-    let session = SessionContext::new();
-    let provider = tables::provider(&table, &session).await.map_err(told)?;
-    let frame = session.read_table(provider).map_err(|error| error.to_string())?;
-    // All columns are decoded: count(*) would be answered from the log.
-    let batches = frame.collect().await.map_err(|error| told(lakemill::query::from_datafusion(error)))?;
-    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-    if table.rows.is_some_and(|counted| counted != rows as u64) {
-        return Err(format!("the pin counts {:?} rows, the scan {rows}", table.rows));
-    }
-    Ok(format!("v{} rows={rows}", table.version))
-}
-
 #[tokio::test]
 async fn rows_of_files_with_and_without_deletion_vectors_come_in_one_order() {
     let Some(path) = shared("conformance/delta/golden/dv-partitioned-with-checkpoint/delta") else { return };
@@ -370,37 +353,4 @@ async fn as_of_believes_in_commit_timestamps() {
     assert_eq!(pin_at(&path, at(1999)).await.unwrap().version, "0");
     assert_eq!(pin_at(&path, at(2000)).await.unwrap().version, "1");
     assert!(pin_at(&path, at(999)).await.is_err());
-}
-
-#[tokio::test]
-async fn delta_conformance() {
-    let Some(cases) = shared("conformance/delta") else { return };
-    let mut wrong = Vec::new();
-    let mut seen = 0;
-    for (manifest, name_column) in [("golden.tsv", 0), ("delta-rs.tsv", 1)] {
-        let text = fs::read_to_string(cases.join(manifest)).unwrap();
-        for line in text.lines().skip(1) {
-            let fields: Vec<&str> = line.split('\t').collect();
-            let (name, expected) = (fields[name_column], *fields.last().unwrap());
-            let path = match name_column {
-                0 => cases.join("golden").join(name).join("delta"),
-                _ => cases.join("delta-rs").join(name),
-            };
-            let path = if path.exists() { path } else { cases.join("golden").join(name) };
-            let found = outcome(&path).await;
-            let fits = match (&found, expected.starts_with("ERR")) {
-                (Ok(found), false) => expected.starts_with(&format!("{found} ")) || expected == found,
-                (Err(_), true) => true,
-                _ => false,
-            };
-            seen += 1;
-            let shown = found.unwrap_or_else(|error| format!("refused: {error}"));
-            println!("{} {name:50} {shown}", if fits { "ok   " } else { "WRONG" });
-            if !fits {
-                wrong.push(format!("{name}: expected {expected}, found {shown}"));
-            }
-        }
-    }
-    assert!(seen > 40, "only {seen} cases");
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
