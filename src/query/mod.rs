@@ -22,6 +22,7 @@ mod parameters;
 pub mod polars;
 mod session;
 mod sql;
+mod window;
 
 pub use crate::tables::errors::from_datafusion;
 pub use diagnostic::SqlDiagnostic;
