@@ -25,3 +25,4 @@ mod registry;
 mod shared;
 mod shipped;
 mod tables;
+mod windows;
