@@ -113,6 +113,11 @@ impl Cursor {
     }
 
     fn fill(&mut self, value: usize, upto: usize) {
+        if upto == self.next + 1 {
+            self.found.push(value);
+            self.next = upto;
+            return;
+        }
         self.found.resize(self.found.len() + upto - self.next, value);
         self.next = upto;
     }
@@ -181,12 +186,57 @@ impl Cursor {
         way: Way,
         target: impl Fn(i64) -> Option<i64>,
     ) {
-        let with_nulls = rows.has_nulls();
+        match (rows.has_nulls(), is_end) {
+            (true, _) => self.search_among_nulls(rows, partition, upto, is_end, way, target),
+            (false, true) => self.search_keys(rows, partition, upto, way, target, |key, target| key <= target),
+            (false, false) => self.search_keys(rows, partition, upto, way, target, |key, target| key < target),
+        }
+    }
+
+    /// Where no key is NULL: the loop in which most of the time is spent.
+    #[inline]
+    fn search_keys(
+        &mut self,
+        rows: &Rows,
+        partition: Partition,
+        upto: usize,
+        way: Way,
+        target: impl Fn(i64) -> Option<i64>,
+        is_before: impl Fn(i64, i64) -> bool,
+    ) {
+        let (keys, base) = (rows.keys(), rows.base());
+        let held = &keys[..partition.end - base];
+        let mut at = self.at - base;
+        self.found.reserve(upto - self.next);
+        for key in &keys[self.next - base..upto - base] {
+            match target(*key) {
+                Some(target) => at += held[at..].iter().take_while(|key| is_before(**key, target)).count(),
+                None if way == Way::Following => at = held.len(),
+                None => {}
+            }
+            if at == held.len() && !partition.complete {
+                break;
+            }
+            self.found.push(at + base);
+            self.next += 1;
+        }
+        self.at = at + base;
+    }
+
+    fn search_among_nulls(
+        &mut self,
+        rows: &Rows,
+        partition: Partition,
+        upto: usize,
+        is_end: bool,
+        way: Way,
+        target: impl Fn(i64) -> Option<i64>,
+    ) {
         let nulls_first = rows.options().nulls_first;
         while self.next < upto {
-            let is_null = with_nulls && rows.is_null(self.next);
+            let is_null = rows.is_null(self.next);
             let target = if is_null { None } else { target(rows.key(self.next)) };
-            let is_before = |row: usize| match (with_nulls && rows.is_null(row), is_null) {
+            let is_before = |row: usize| match (rows.is_null(row), is_null) {
                 (false, false) => match target {
                     Some(target) if is_end => rows.key(row) <= target,
                     Some(target) => rows.key(row) < target,

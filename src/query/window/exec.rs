@@ -73,8 +73,11 @@ impl SlidingWindowExec {
     }
 }
 
+/// Windows, and what they are computed over.
+type Windows<'a> = (&'a [Arc<dyn WindowExpr>], &'a Arc<dyn ExecutionPlan>);
+
 /// The windows and the input of DataFusion's operators, where the input comes sorted by partition and order.
-fn stock(node: &Arc<dyn ExecutionPlan>) -> Option<(&[Arc<dyn WindowExpr>], &Arc<dyn ExecutionPlan>)> {
+fn stock(node: &Arc<dyn ExecutionPlan>) -> Option<Windows<'_>> {
     if let Some(bounded) = node.downcast_ref::<BoundedWindowAggExec>() {
         let is_sorted = matches!(bounded.input_order_mode, InputOrderMode::Sorted)
             && bounded.state_observer().is_none()
@@ -154,11 +157,7 @@ impl ExecutionPlan for SlidingWindowExec {
         let input = Arc::clone(&lower);
         let mut replaced = Vec::with_capacity(self.replaced.len());
         for node in &self.replaced {
-            let mode = match options.children_properties {
-                ChildrenPropertiesMode::Keep => ChildrenPropertiesMode::Keep,
-                ChildrenPropertiesMode::Recompute => ChildrenPropertiesMode::Recompute,
-            };
-            lower = Arc::clone(node).replace_children(vec![lower], ReplaceChildrenOptions::new(mode))?;
+            lower = Arc::clone(node).replace_children(vec![lower], options)?;
             replaced.push(Arc::clone(&lower));
         }
         // Over an input on which the windows cannot slide, what they were made from still works.

@@ -109,6 +109,11 @@ impl Rows {
         self.keys[position - self.base]
     }
 
+    /// The keys of all rows that are held.
+    pub(super) fn keys(&self) -> &[i64] {
+        &self.keys
+    }
+
     /// Whether its key is NULL.
     #[inline]
     pub(super) fn is_null(&self, position: usize) -> bool {
@@ -147,7 +152,7 @@ impl Rows {
         let (partitions, order) = columns.split_at(self.partition_by.len());
         let last = self.last.take();
         let before = |index: usize| last.as_ref().map(|columns| &columns[index]);
-        let goes_on = self.end > 0 && same(partitions, |index| before(index))?;
+        let goes_on = self.end > 0 && same(partitions, before)?;
         let starts = firsts(partitions, count)?;
         let new = starts.iter().skip(usize::from(goes_on));
         self.starts.extend(new.map(|row| self.end + row));
