@@ -14,6 +14,7 @@
 //! What it does not take over is left as it is: see [`recognise`].
 
 mod bounds;
+mod codes;
 mod double;
 mod exec;
 mod extremes;
@@ -24,6 +25,7 @@ mod recognise;
 mod rows;
 mod rule;
 mod sliding;
+mod sort;
 mod stacks;
 mod steps;
 mod stream;

@@ -7,8 +7,9 @@ use super::bounds::Cursor;
 use super::lanes::Lane;
 use super::rows::Rows;
 use super::sliding::Sliding;
+use super::sort::own_bytes;
 use super::steps::{Cells, Frames, Segment, State, column};
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryReservation;
@@ -84,7 +85,7 @@ impl SlidingWindowStream {
         for (lane, (argument, _)) in self.lanes.iter_mut().zip(&self.sliding.lanes) {
             lane.append(&arguments[*argument]);
         }
-        let bytes: usize = batch.columns().iter().map(held).sum();
+        let bytes: usize = batch.columns().iter().map(|column| own_bytes(column.as_ref())).sum();
         self.waiting_bytes += bytes;
         let pieces = rows.div_ceil(self.batch_rows);
         for piece in 0..pieces {
@@ -203,11 +204,6 @@ impl SlidingWindowStream {
             }
         }
     }
-}
-
-/// Bytes of a column's own rows; its buffers may be shared with other batches.
-fn held(column: &ArrayRef) -> usize {
-    column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
 }
 
 impl Stream for SlidingWindowStream {

@@ -1,7 +1,7 @@
 //! Into which plans the operator is put, and within which memory it stays.
 
 use super::{Operator, Row, ask, session};
-use arrow::array::AsArray;
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::Int64Type;
 use datafusion::functions_aggregate::sum::sum_udaf;
@@ -13,6 +13,7 @@ use datafusion::physical_plan::displayable;
 use datafusion::scalar::ScalarValue;
 use lakemill::error::ErrorKind;
 use lakemill::query::{Session, SessionOptions};
+use std::sync::Arc;
 
 fn rows(count: usize) -> Vec<Row> {
     let row = |at: usize| Row {
@@ -131,4 +132,29 @@ async fn memory_that_is_not_there_is_told() {
     assert_eq!(found.num_rows(), rows.len());
     let found = ask_within(2_000_000, "UNBOUNDED PRECEDING AND CURRENT ROW").await.unwrap();
     assert_eq!(found.num_rows(), rows.len());
+}
+
+#[tokio::test]
+async fn a_sort_that_does_not_fit_into_memory_spills() {
+    let batches: Vec<RecordBatch> = (0..120_i64)
+        .map(|part| {
+            let column = |value: fn(i64) -> i64| {
+                let rows = (0..8192).map(|row| value(row * 7919 + part));
+                Arc::new(Int64Array::from_iter_values(rows)) as ArrayRef
+            };
+            RecordBatch::try_from_iter([("id", column(|row| row)), ("part", column(|row| row % 1009))]).unwrap()
+        })
+        .collect();
+    let sql = "SELECT id, part, sum(id) OVER (PARTITION BY part ORDER BY id ROWS 10 PRECEDING) AS total FROM t";
+    let mut found = Vec::new();
+    for memory in [1 << 30, 40_000_000] {
+        let mut session = Session::new(SessionOptions::features(memory)).unwrap();
+        session.register_batches("t", batches[0].schema(), batches.clone()).unwrap();
+        let plan = session.ad_hoc(sql).await.unwrap().explain().physical;
+        assert!(plan.contains("KeySortExec"), "{plan}");
+        found.push(ask(&session, sql).await.unwrap());
+    }
+    // 983,040 rows take 70 MB while they are sorted in memory, so the second time they cannot have been.
+    assert_eq!(found[0].num_rows(), 120 * 8192);
+    assert_eq!(found[0], found[1]);
 }

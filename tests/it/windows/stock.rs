@@ -212,6 +212,26 @@ async fn orders_without_a_single_key_and_without_partitions() {
 }
 
 #[tokio::test]
+async fn integer_keys_are_sorted_as_numbers() {
+    for (by, order) in [
+        ("tiny", "id"),
+        ("tiny, day", "id DESC"),
+        ("day", "float DESC NULLS FIRST, id"),
+        ("at_utc", "large DESC NULLS LAST, single NULLS FIRST, id"),
+        ("took", "at DESC NULLS LAST, id"),
+        // Three columns over all of their ranges: more than a number holds, so DataFusion sorts.
+        ("large", "id * 1000000000, id * -1000000007, id"),
+    ] {
+        let over = format!("OVER (PARTITION BY {by} ORDER BY {order} ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING)");
+        let select = format!("sum(small) {over} AS a, first_value(shop) {over} AS b, max(price) {over} AS c");
+        let plan = open(10, Operator::Ours, 1).ad_hoc(&format!("SELECT {select} FROM t")).await.unwrap();
+        assert!(plan.explain().physical.contains("KeySortExec"), "{by} {order}\n{}", plan.explain().physical);
+        compare(1000, 1, &select).await;
+        compare(1000, 3, &select).await;
+    }
+}
+
+#[tokio::test]
 async fn threads_change_nothing() {
     let select = "sum(float) OVER (PARTITION BY part, shop ORDER BY id ROWS BETWEEN 7 PRECEDING AND CURRENT ROW) AS a, \
         stddev(float) OVER (PARTITION BY part, shop ORDER BY id ROWS BETWEEN 7 PRECEDING AND 1 FOLLOWING) AS b";
