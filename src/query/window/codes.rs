@@ -17,20 +17,16 @@ struct Column {
 #[derive(Debug)]
 pub(super) struct Codes {
     columns: Vec<Column>,
-    /// Rows of each batch.
-    batches: Vec<usize>,
+    rows: u32,
 }
-
-/// A batch's number and a row in it.
-pub(super) type Place = (usize, usize);
 
 impl Codes {
     pub(super) fn new(options: impl Iterator<Item = SortOptions>) -> Self {
         let columns = options.map(|options| Column { options, keys: Vec::new(), nulls: None }).collect();
-        Self { columns, batches: Vec::new() }
+        Self { columns, rows: 0 }
     }
 
-    /// Takes the sort columns of a batch.
+    /// Takes the sort columns of a batch. All batches together have less than 2^32 rows.
     pub(super) fn append(&mut self, arrays: &[ArrayRef]) {
         for (column, array) in self.columns.iter_mut().zip(arrays) {
             let offset = column.keys.len();
@@ -47,45 +43,40 @@ impl Codes {
                 }
             }
         }
-        self.batches.push(arrays.first().map_or(0, |array| array.len()));
+        let rows = arrays.first().map_or(0, |array| array.len());
+        self.rows = self.rows.saturating_add(u32::try_from(rows).unwrap_or(u32::MAX));
     }
 
     /// Bytes that a row takes here, while it is sorted.
     pub(super) fn bytes_a_row(&self) -> usize {
-        self.columns.len() * (size_of::<i64>() + 1) + size_of::<u128>() + size_of::<Place>()
+        self.columns.len() * (size_of::<i64>() + 1) + size_of::<u128>() + size_of::<u32>()
     }
 
-    /// The places of all rows in order, ties in the order in which they came; `None` where a row's number would have
-    /// more than 128 bits.
-    pub(super) fn sorted(self) -> Option<Vec<Place>> {
+    /// The numbers of all rows in order, ties in the order in which they came; `None` where a row's keys and number
+    /// would have more than 128 bits.
+    pub(super) fn sorted(self) -> Option<Vec<u32>> {
         let spans: Vec<Span> = self.columns.iter().map(Span::of).collect::<Option<_>>()?;
-        let most = self.batches.iter().copied().max().unwrap_or(0);
-        let (row_bits, batch_bits) = (bits(most as u64), bits(self.batches.len() as u64));
-        let all = spans.iter().map(|span| span.bits).sum::<u32>() + row_bits + batch_bits;
+        let row_bits = bits(self.rows.into());
         macro_rules! sort {
-            ($number:ty) => {{
-                let mut numbers: Vec<$number> = Vec::with_capacity(self.batches.iter().sum());
-                for (batch, rows) in self.batches.iter().enumerate() {
-                    let offset = numbers.len();
-                    numbers.extend((0..*rows).map(|row| {
-                        let mut number: $number = 0;
-                        for (column, span) in self.columns.iter().zip(&spans) {
-                            number = number.unbounded_shl(span.bits) | <$number>::from(span.code(column, offset + row));
-                        }
-                        (number.unbounded_shl(batch_bits) | batch as $number).unbounded_shl(row_bits) | row as $number
-                    }));
-                }
+            ($code:ty) => {{
+                let code = |row: u32| {
+                    let mut code: $code = 0;
+                    for (column, span) in self.columns.iter().zip(&spans) {
+                        code = code.unbounded_shl(span.bits) | <$code>::from(span.code(column, row as usize));
+                    }
+                    code.unbounded_shl(row_bits) | <$code>::from(row)
+                };
+                let mut codes: Vec<$code> = (0..self.rows).map(code).collect();
                 drop(self.columns);
-                // No two are the same, since their places are not.
-                numbers.sort_unstable();
-                let row_mask = (1 << row_bits) - 1;
-                let batch_mask = (1 << batch_bits) - 1;
-                let place =
-                    |number: $number| (((number >> row_bits) & batch_mask) as usize, (number & row_mask) as usize);
-                numbers.into_iter().map(place).collect()
+                // No two are the same, since their rows are not.
+                codes.sort_unstable();
+                let mask = <$code>::from(u32::MAX);
+                // The lowest bits are a row's number, which is one of 32 bits.
+                let mask = mask >> (u32::BITS - row_bits);
+                codes.into_iter().map(|code| (code & mask) as u32).collect()
             }};
         }
-        match all {
+        match spans.iter().map(|span| span.bits).sum::<u32>() + row_bits {
             0..=64 => Some(sort!(u64)),
             65..=128 => Some(sort!(u128)),
             _ => None,
@@ -139,7 +130,7 @@ mod tests {
         let options = SortOptions { descending, nulls_first };
         let mut codes = Codes::new(columns.iter().map(|_| options));
         codes.append(&columns);
-        codes.sorted().unwrap().into_iter().map(|(_, row)| row).collect()
+        codes.sorted().unwrap().into_iter().map(|row| row as usize).collect()
     }
 
     #[test]

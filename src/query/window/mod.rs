@@ -18,6 +18,7 @@ mod codes;
 mod double;
 mod exec;
 mod extremes;
+mod gather;
 mod keys;
 mod lanes;
 mod moments;

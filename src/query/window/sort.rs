@@ -3,10 +3,10 @@
 //! DataFusion compares rows column by column, or as bytes. Partition and order keys are mostly ids and instants: these
 //! are packed into one number a row, which sorts several times as fast.
 
-use super::codes::{Codes, Place};
+use super::codes::Codes;
+use super::gather::Gathered;
 use super::keys;
-use arrow::array::{Array, RecordBatch};
-use arrow::compute::interleave_record_batch;
+use arrow::array::{Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Statistics;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -194,31 +194,35 @@ impl Work {
         let sorted = codes.sorted();
         drop(timer);
         match sorted {
-            Some(places) => Ok(self.emit(held.into_iter().map(|(batch, _)| batch).collect(), places)),
+            Some(rows) => self.emit(held.into_iter().map(|(batch, _)| batch).collect(), rows),
             None => self.by_stock(held),
         }
     }
 
-    /// The rows at `places`, in batches.
-    fn emit(self, batches: Vec<RecordBatch>, places: Vec<Place>) -> SendableRecordBatchStream {
+    /// The rows of these numbers, in batches.
+    fn emit(self, batches: Vec<RecordBatch>, rows: Vec<u32>) -> Result<SendableRecordBatchStream> {
         let schema = Arc::clone(&self.schema);
         let batch_rows = self.context.session_config().batch_size().max(1);
         let compute = self.metrics.elapsed_compute().clone();
+        let timer = compute.timer();
+        let gathered = Gathered::new(&schema, batches)?;
+        drop(timer);
         let mut start = 0;
-        let rows = stream::poll_fn(move |_| {
-            let end = (start + batch_rows).min(places.len());
+        let sorted = stream::poll_fn(move |_| {
+            let end = (start + batch_rows).min(rows.len());
             let some = (start < end).then(|| {
                 let _timer = compute.timer();
-                let sources: Vec<&RecordBatch> = batches.iter().collect();
-                let batch = interleave_record_batch(&sources, &places[start..end]).map_err(DataFusionError::from);
+                let options = RecordBatchOptions::new().with_row_count(Some(end - start));
+                let columns = gathered.rows(&rows[start..end])?;
                 start = end;
                 // All of the sort's memory is let go with the stream.
                 let _held = &self.reservation;
-                batch.record_output(&self.metrics)
+                let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options);
+                batch.map_err(DataFusionError::from).record_output(&self.metrics)
             });
             std::task::Poll::Ready(some)
         });
-        Box::pin(RecordBatchStreamAdapter::new(schema, rows))
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, sorted)))
     }
 
     /// Hands what is held, and all that follows, to DataFusion's sort, which spills.
