@@ -14,6 +14,8 @@
 //! number of cores or on which file arrives first. (The limit counts where an aggregate spills: its
 //! groups then come in another order.) Functions that read the clock or roll dice are refused.
 //! Ad hoc queries ([`SessionOptions::ad_hoc`]) use all cores; their order is free without ORDER BY.
+//!
+//! **Windows.** Most window aggregates are computed by an operator of our own, in both kinds of session.
 
 mod bridge;
 mod culprit;
@@ -24,6 +26,7 @@ mod parameters;
 pub mod polars;
 mod session;
 mod sql;
+mod window;
 
 pub use crate::tables::errors::from_datafusion;
 pub use diagnostic::SqlDiagnostic;

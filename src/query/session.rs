@@ -5,6 +5,7 @@ use super::diagnostic::Subject;
 use super::estimate::{ScanEstimate, estimate};
 use super::parameters::{Dialect, Parameters};
 use super::sql::{FeatureSql, explain};
+use super::window::SlidingWindows;
 use crate::error::{Error, Result};
 use crate::tables::errors::from_datafusion;
 use crate::tables::{self, PinnedTable};
@@ -18,6 +19,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
@@ -44,12 +46,14 @@ pub struct SessionOptions {
     pub spill_dir: Option<PathBuf>,
     /// Rows a batch.
     pub batch_size: usize,
+    /// Whether windows are computed by our own operator where it can; off only to compare with DataFusion's.
+    pub sliding_windows: bool,
 }
 
 impl SessionOptions {
     /// For feature queries: one partition, so that nothing depends on threads.
     pub fn features(memory_bytes: usize) -> Self {
-        Self { memory_bytes, target_partitions: 1, spill_dir: None, batch_size: BATCH_ROWS }
+        Self { memory_bytes, target_partitions: 1, spill_dir: None, batch_size: BATCH_ROWS, sliding_windows: true }
     }
 
     /// For ad hoc queries: `threads` at once, order free.
@@ -91,7 +95,13 @@ impl Session {
         settings.execution.time_zone = Some("UTC".to_owned());
         settings.sql_parser.enable_ident_normalization = false;
         settings.sql_parser.collect_spans = true;
-        Ok(Self { context: SessionContext::new_with_config_rt(config, runtime), tables: Vec::new(), names: Vec::new() })
+        let mut builder =
+            SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
+        if options.sliding_windows {
+            builder = builder.with_physical_optimizer_rule(Arc::new(SlidingWindows));
+        }
+        let context = SessionContext::new_with_state(builder.build());
+        Ok(Self { context, tables: Vec::new(), names: Vec::new() })
     }
 
     /// The underlying context, for writers and for functions to register.

@@ -32,3 +32,4 @@ mod shipped;
 mod stopped;
 mod tables;
 mod time_travel;
+mod windows;
