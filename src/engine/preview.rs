@@ -103,7 +103,7 @@ pub async fn preview(engine: &Engine, plan: &Plan, model: &str) -> Result<Previe
         lookup: lookup(engine, plan).await?,
         run_id,
         action,
-        query_plan: query.planned().explain().physical,
+        query_plan: query.explain(),
     })
 }
 

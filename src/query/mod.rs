@@ -1,4 +1,5 @@
-//! Queries over pinned tables: sessions, feature SQL, what a query will read, and the Polars engine.
+//! Queries over pinned tables: sessions, feature SQL, what a query will read, point-in-time joins, and
+//! the Polars engine.
 //!
 //! **Names.** Column and table names are case-sensitive and taken as written, in both engines:
 //! DataFusion's folding of unquoted names to lower case is switched off, because tables in a lake have
@@ -15,6 +16,7 @@
 //! groups then come in another order.) Functions that read the clock or roll dice are refused.
 //! Ad hoc queries ([`SessionOptions::ad_hoc`]) use all cores; their order is free without ORDER BY.
 
+pub mod asof;
 mod bridge;
 mod diagnostic;
 mod estimate;
@@ -24,6 +26,7 @@ mod session;
 mod sql;
 
 pub use crate::tables::errors::from_datafusion;
+pub use asof::{AsofJoin, PointInTime};
 pub use diagnostic::SqlDiagnostic;
 pub use estimate::ScanEstimate;
 pub use parameters::{Dialect, Parameters, Value};

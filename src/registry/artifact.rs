@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// The version of the format of `artifact.json` and of alias records; raised with every change.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// A trained model without its predictor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -81,6 +81,9 @@ pub struct FeatureSql {
     pub label_delay: String,
     /// The sample weight column, if there is one.
     pub weight: Option<String>,
+    /// The point-in-time joins that add columns to the SQL's, as in the job file; since format 2.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asof: Vec<Value>,
 }
 
 /// Spans of time, each as an interval is written.

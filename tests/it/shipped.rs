@@ -4,12 +4,13 @@
 use crate::command::{Outcome, lakemill, root, run, run_json};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, Weak};
 
 /// The jobs whose tests are below, and those in `flights.rs`.
-const ON_THE_DEMO_LAKE: [&str; 3] = ["card_fraud", "segment", "spend"];
+const ON_THE_DEMO_LAKE: [&str; 4] = ["card_fraud", "segment", "spend", "terminal_fraud"];
 const ON_REAL_FLIGHTS: [&str; 2] = ["flight_delay", "flight_delay_minutes"];
 
 /// The last day of the demo lake.
@@ -98,6 +99,8 @@ struct Expected {
     lookup: Option<(&'static str, &'static [&'static str])>,
     /// What orders the rows of one lookup key; the last one is published.
     latest: &'static str,
+    /// How many days of transactions its features need.
+    days: RangeInclusive<u64>,
 }
 
 fn metric(values: &Value, name: &str) -> f64 {
@@ -122,7 +125,7 @@ fn checks_and_plans(expected: &Expected) {
         if table["name"] == "transactions" {
             assert_eq!(table["version"], "90", "91 commits, one a day");
             assert_eq!(all, 91);
-            assert!((30..=39).contains(&files), "only the days of the history are read, not {files}");
+            assert!(expected.days.contains(&files), "only the days of the history are read, not {files}");
         } else {
             assert!(table["version"].as_str().unwrap().starts_with("files-"), "{table}");
             assert_eq!((files, all), (1, 1));
@@ -293,6 +296,7 @@ fn card_fraud_lives_its_whole_life() {
         worse: "model.params={ c = 0.00001 }",
         lookup: Some(("customer_id", &["score", "prediction"])),
         latest: "tx_datetime",
+        days: 30..=39,
     });
 }
 
@@ -305,6 +309,7 @@ fn spend_lives_its_whole_life() {
         worse: "model.params.alpha=1.0",
         lookup: None,
         latest: "tx_datetime",
+        days: 30..=39,
     });
 }
 
@@ -317,6 +322,7 @@ fn segment_lives_its_whole_life() {
         worse: "model.params.max_depth=2",
         lookup: Some(("customer_id", &["prediction", "score"])),
         latest: "last_purchase",
+        days: 30..=39,
     };
     whole_life(&expected);
     let job = &expected.job;
@@ -326,6 +332,19 @@ fn segment_lives_its_whole_life() {
     assert!(evaluation["rows"].as_u64() < rows.as_u64());
     let segments = job.query("SELECT DISTINCT prediction FROM p ORDER BY 1", &["--format", "csv"]).expect(0).stdout;
     assert_eq!(segments.lines().skip(1).collect::<Vec<_>>(), ["family", "professional", "retired", "student"]);
+}
+
+#[test]
+fn terminal_fraud_lives_its_whole_life() {
+    whole_life(&Expected {
+        job: Shipped::new("terminal_fraud", &["transactions", "inspections"]),
+        key: "transaction_id",
+        metric: ("roc_auc", true),
+        worse: "model.params={ c = 0.00001 }",
+        lookup: None,
+        latest: "tx_datetime",
+        days: 1..=1,
+    });
 }
 
 fn stems(folder: &str, extension: &str) -> BTreeSet<String> {

@@ -109,7 +109,7 @@ fn a_newer_format_says_who_wrote_it() {
     let text = String::from_utf8(home.files().remove(&file).unwrap()).unwrap();
     let version = format!("\"lakemill\": \"{}\"", env!("CARGO_PKG_VERSION"));
     assert!(text.contains(&version));
-    let newer = text.replace("\"format\": 1", "\"format\": 2").replace(&version, "\"lakemill\": \"9.8.7\"");
+    let newer = text.replace("\"format\": 2", "\"format\": 3").replace(&version, "\"lakemill\": \"9.8.7\"");
     home.write(&file, resealed(&newer).as_bytes());
     let error = refused(&home);
     assert!(error.message().contains("written by a newer lakemill") && error.to_string().contains("9.8.7"), "{error}");
