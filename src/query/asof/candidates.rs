@@ -1,7 +1,7 @@
 //! For every position of the spine the best row of the feature table that first counts there.
 
 use super::groups::NONE;
-use super::index::Index;
+use super::index::{Index, NOWHERE, Search};
 use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{interleave, take};
@@ -94,6 +94,9 @@ pub(super) struct Candidates {
     /// For the values of rows that are equally new; made when the first two meet.
     order: Option<RowConverter>,
     groups: Vec<u32>,
+    since: Vec<i64>,
+    search: Search,
+    newest: Vec<i64>,
     taken: Vec<u32>,
 }
 
@@ -110,6 +113,9 @@ impl Candidates {
             max_age,
             order: None,
             groups: Vec::new(),
+            since: Vec::new(),
+            search: Search::default(),
+            newest: Vec::new(),
             taken: Vec::new(),
         }
     }
@@ -131,11 +137,23 @@ impl Candidates {
         if let Some(nulls) = nulls {
             self.groups.iter_mut().zip(nulls).filter(|(_, is_null)| *is_null).for_each(|(group, _)| *group = NONE);
         }
+        self.since.clear();
+        self.since.extend(times.iter().zip(availables).map(|(time, available)| *time.max(available)));
+        index.first_since(&self.groups, &self.since, &mut self.search);
+        // One more pass over memory that is far away. Within the batch the newest can only get newer.
+        self.newest.clear();
+        self.newest.extend(self.search.found.iter().map(|position| match *position {
+            NOWHERE => i64::MAX,
+            position => self.best[position as usize].time,
+        }));
         self.taken.clear();
         let mut ties: Vec<(u32, u32)> = Vec::new();
-        for (row, group) in self.groups.iter().enumerate().filter(|(_, group)| **group != NONE) {
+        for (row, position) in self.search.found.iter().enumerate().filter(|(_, position)| **position != NOWHERE) {
             let (time, available) = (times[row], availables[row]);
-            let Some(position) = index.first_since(*group, time.max(available)) else { continue };
+            if time < self.newest[row] {
+                continue;
+            }
+            let position = *position as usize;
             if self.max_age.is_some_and(|age| time < index.time(position).saturating_sub(age)) {
                 continue;
             }

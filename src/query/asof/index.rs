@@ -1,10 +1,22 @@
 //! The spine by key and time: where a row of the feature table first counts.
 
-use super::groups::{Groups, Keys};
+use super::groups::{Groups, Keys, NONE};
 use std::ops::Range;
 
 /// The time of a spine row without one; no other row has it.
 pub(super) const NO_TIME: i64 = i64::MAX;
+
+/// No position: all rows of the key come before.
+pub(super) const NOWHERE: u32 = u32::MAX;
+
+/// Room for the passes of [`Index::first_since`].
+#[derive(Default)]
+pub(super) struct Search {
+    ranges: Vec<(u32, u32)>,
+    middles: Vec<i64>,
+    /// The position of each row.
+    pub(super) found: Vec<u32>,
+}
 
 /// Bytes a spine row in [`Index`] and in the candidates, hash tables included.
 pub(super) const ROW_BYTES: usize = 80;
@@ -27,7 +39,7 @@ impl<'a> Index<'a> {
         let first = range.start;
         let (groups, of_rows) = Groups::build(keys, range, |row| times[row] != NO_TIME);
         let mut starts = vec![0_u32; groups.count() + 1];
-        for group in of_rows.iter().filter(|group| **group != super::groups::NONE) {
+        for group in of_rows.iter().filter(|group| **group != NONE) {
             starts[*group as usize + 1] += 1;
         }
         for group in 1..starts.len() {
@@ -35,7 +47,7 @@ impl<'a> Index<'a> {
         }
         let mut next = starts.clone();
         let mut entries = vec![(0_i64, 0_u32); starts.last().map_or(0, |count| *count as usize)];
-        for (row, group) in of_rows.iter().enumerate().filter(|(_, group)| **group != super::groups::NONE) {
+        for (row, group) in of_rows.iter().enumerate().filter(|(_, group)| **group != NONE) {
             let place = &mut next[*group as usize];
             entries[*place as usize] = (times[first + row], row as u32);
             *place += 1;
@@ -58,11 +70,30 @@ impl<'a> Index<'a> {
         self.starts.windows(2).map(|group| group[0] as usize..group[1] as usize)
     }
 
-    /// The first position of a group whose time is not before `since`.
-    pub(super) fn first_since(&self, group: u32, since: i64) -> Option<usize> {
-        let (start, end) = (self.starts[group as usize] as usize, self.starts[group as usize + 1] as usize);
-        let position = start + self.times[start..end].partition_point(|time| *time < since);
-        (position < end).then_some(position)
+    /// For each row its group's first position whose time is not before the row's `since`, or [`NOWHERE`].
+    ///
+    /// In passes of which each reads one table, so that the waits of many rows for memory overlap:
+    /// the tables are far larger than the caches, and groups come in any order.
+    pub(super) fn first_since(&self, groups: &[u32], since: &[i64], search: &mut Search) {
+        let Search { ranges, middles, found } = search;
+        ranges.clear();
+        ranges.extend(groups.iter().map(|group| match *group {
+            NONE => (0, 0),
+            group => (self.starts[group as usize], self.starts[group as usize + 1]),
+        }));
+        middles.clear();
+        middles.extend(ranges.iter().map(|(start, end)| self.times[((start + end) / 2) as usize]));
+        found.clear();
+        found.extend(ranges.iter().zip(middles).zip(since).map(|((&(start, end), middle), since)| {
+            let half = (start + end) / 2;
+            let (low, high) = if *middle < *since { (half + 1, end) } else { (start, half) };
+            if start == end {
+                return NOWHERE;
+            }
+            let times = &self.times[low as usize..high as usize];
+            let position = low + times.partition_point(|time| *time < *since) as u32;
+            if position < end { position } else { NOWHERE }
+        }));
     }
 
     /// The time at a position.
@@ -102,9 +133,8 @@ mod tests {
             index.of_groups().map(|group| group.map(|position| index.row(position)).collect()).collect();
         assert_eq!(rows, [vec![4, 0], vec![1, 3]]);
         assert_eq!((index.len(), index.span()), (4, Some((5, 30))));
-        assert_eq!(index.first_since(0, 10), Some(0));
-        assert_eq!(index.first_since(0, 11), Some(1));
-        assert_eq!(index.first_since(0, 31), None);
-        assert_eq!(index.first_since(1, 5), Some(2));
+        let mut search = Search::default();
+        index.first_since(&[0, 0, 0, 1, NONE, 1, 1], &[10, 11, 31, 5, 0, 30, 6], &mut search);
+        assert_eq!(search.found, [0, 1, NOWHERE, 2, NOWHERE, 3, 3]);
     }
 }
