@@ -3,7 +3,7 @@
 use super::generator::Transaction;
 use super::population::{Customer, Terminal};
 use arrow::array::{
-    ArrayRef, Date32Array, Float64Array, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
@@ -46,6 +46,17 @@ pub fn terminals_schema() -> SchemaRef {
     ])
 }
 
+/// `inspections`: `terminal_id` int32, `inspected_at` and `reported_at` timestamp (µs, UTC), `skimmer_found` boolean.
+pub fn inspections_schema() -> SchemaRef {
+    let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    schema(&[
+        ("terminal_id", DataType::Int32),
+        ("inspected_at", instant.clone()),
+        ("reported_at", instant),
+        ("skimmer_found", DataType::Boolean),
+    ])
+}
+
 fn schema(fields: &[(&str, DataType)]) -> SchemaRef {
     // Nullable throughout, as other writers' tables are.
     let fields: Vec<Field> = fields.iter().map(|(name, of)| Field::new(*name, of.clone(), true)).collect();
@@ -66,6 +77,21 @@ pub(super) fn transactions_batch(rows: &[Transaction], day: i64, first_id: i64) 
         Arc::new(Date32Array::from_value(day as i32, rows.len())),
     ];
     RecordBatch::try_new(transactions_schema(), columns)
+}
+
+/// Inspections at noon of their days (days since 1970), each with its terminal and what it found.
+pub(super) fn inspections_batch(found: &[(u32, i64, bool)]) -> Result<RecordBatch, ArrowError> {
+    let at = |delay: i64| {
+        let micros = found.iter().map(|(_, day, _)| (day + delay) * MICROS_A_DAY + MICROS_A_DAY / 2);
+        TimestampMicrosecondArray::from_iter_values(micros).with_timezone("UTC")
+    };
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int32Array::from_iter_values(found.iter().map(|(terminal, ..)| *terminal as i32))),
+        Arc::new(at(0)),
+        Arc::new(at(7)),
+        Arc::new(BooleanArray::from_iter(found.iter().map(|(.., skimmer)| Some(*skimmer)))),
+    ];
+    RecordBatch::try_new(inspections_schema(), columns)
 }
 
 pub(super) fn customers_batch(customers: &[Customer]) -> Result<RecordBatch, ArrowError> {

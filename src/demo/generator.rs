@@ -1,7 +1,7 @@
 //! Transactions, one day at a time, and the frauds among them.
 
 use super::calendar::{Calendar, Habit};
-use super::columns::{customers_batch, terminals_batch, transactions_batch};
+use super::columns::{customers_batch, inspections_batch, terminals_batch, transactions_batch};
 use super::population::{Customer, Population};
 use super::spec::Spec;
 use super::stream::{Purpose, Stream};
@@ -14,6 +14,8 @@ use rayon::prelude::*;
 const SUSPICIOUS_CENTS: i64 = 22_000;
 /// For how many days all transactions of a compromised terminal are frauds: the second scenario.
 const TERMINAL_DAYS: i64 = 28;
+/// Every so many days a terminal is inspected.
+const INSPECTION_DAYS: i64 = 28;
 /// For how many days a compromised customer's card is misused: the third scenario.
 const CUSTOMER_DAYS: i64 = 14;
 /// By how much a misused card's amounts are multiplied; it happens to a third of its transactions.
@@ -153,6 +155,26 @@ impl Generator {
     pub fn terminals(&self) -> Result<RecordBatch> {
         terminals_batch(&self.population.terminals)
             .map_err(|source| Error::failed("could not make the terminals' columns").because(source))
+    }
+
+    /// Inspections of terminals by [`inspections_schema`](super::inspections_schema), in the order of their days. Each
+    /// terminal is inspected every four weeks, beginning before the spec's first day; what is found is reported a
+    /// week later.
+    ///
+    /// # Errors
+    /// A usage error where the spec has no last day.
+    pub fn inspections(&self) -> Result<RecordBatch> {
+        let number = |date: NaiveDate| date.signed_duration_since(NaiveDate::default()).num_days();
+        let (first, end) = (number(self.spec.start) - INSPECTION_DAYS, number(self.spec.end()?));
+        let mut found: Vec<(u32, i64, bool)> = Vec::new();
+        for day in first..end {
+            let seized = self.drawn(day, &self.terminals, Purpose::CompromisedTerminals);
+            let due = (-day).rem_euclid(INSPECTION_DAYS) as u32;
+            let terminals = (due..self.spec.terminals).step_by(INSPECTION_DAYS as usize);
+            found.extend(terminals.map(|terminal| (terminal, day, seized.binary_search(&terminal).is_ok())));
+        }
+        inspections_batch(&found)
+            .map_err(|source| Error::failed("could not make the inspections' columns").because(source))
     }
 
     /// What was drawn on `day` or on the days before for which it lasts, sorted. It does not begin with the spec's

@@ -20,7 +20,7 @@ mod stream;
 mod streets;
 mod write;
 
-pub use columns::{customers_schema, terminals_schema, transactions_schema};
+pub use columns::{customers_schema, inspections_schema, terminals_schema, transactions_schema};
 pub use generator::Generator;
 pub use spec::Spec;
 pub use write::{Written, write_lake};

@@ -1,5 +1,5 @@
-//! The demo lake on disk: `transactions` as a Delta table with one commit a day, `customers` and `terminals` as
-//! Parquet files beside it.
+//! The demo lake on disk: `transactions` as a Delta table with one commit a day, `customers`, `terminals` and
+//! `inspections` as Parquet files beside it.
 //!
 //! How far the lake is lies in the table itself: the commit of a day carries an application transaction whose
 //! application names the spec and whose version is the day's number. So a lake can be made again at any time: what
@@ -32,7 +32,7 @@ pub struct Written {
     pub version: u64,
 }
 
-/// Makes the lake of `generator` in `folder`: `transactions/`, `customers/` and `terminals/`. A lake of the same
+/// Makes the lake of `generator` in `folder`: `transactions/`, `customers/`, `terminals/` and `inspections/`. A lake of the same
 /// customers, terminals, first day and seed is completed, and left alone where no day is missing; days beyond the
 /// spec's last stay. `on_day` is told each day after its commit, with its number of transactions.
 ///
@@ -50,6 +50,7 @@ pub async fn write_lake(
     // Tables that the transactions refer to are there first.
     write_file(&folder.join("customers"), &generator.customers()?)?;
     write_file(&folder.join("terminals"), &generator.terminals()?)?;
+    write_file(&folder.join("inspections"), &generator.inspections()?)?;
 
     let mut written = Written { days_added: 0, rows_added: 0, version: 0 };
     for date in generator.spec().dates() {

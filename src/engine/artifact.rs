@@ -71,7 +71,22 @@ fn features(plan: &Plan) -> FeatureSql {
         label: spec.label.clone().unwrap_or_default(),
         label_delay: spec.label_delay.to_string(),
         weight: spec.weight.clone(),
+        asof: joins(plan),
     }
+}
+
+/// The point-in-time joins of the job, as the artifact keeps them.
+fn joins(plan: &Plan) -> Vec<Value> {
+    // Texts and lists of texts: this can't fail.
+    plan.job.spec.features.asof.iter().filter_map(|join| serde_json::to_value(join).ok()).collect()
+}
+
+/// In what the job computes its features otherwise than the model's were; `None` where it does not.
+pub fn other_features(plan: &Plan, model: &FeatureSql) -> Option<&'static str> {
+    if plan.sql.normalized() != model.normalised {
+        return Some("the job's SQL is not the SQL that the model was trained on");
+    }
+    (joins(plan) != model.asof).then_some("the job's point-in-time joins are not those that the model was trained on")
 }
 
 fn rows(fitted: &Fitted) -> RowCounts {

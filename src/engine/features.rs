@@ -1,18 +1,20 @@
-//! The features of a span of time: a plan's SQL, run by the engine that the job names.
+//! The features of a span of time: a plan's SQL, run by the engine that the job names, and what its
+//! point-in-time joins add to each row.
 
 use super::Engine;
 use crate::error::{Error, Result};
 use crate::interval::Interval;
-use crate::job;
+use crate::job::{self, AsofSpec};
 use crate::plan::Plan;
 use crate::query::{
-    FeatureSql, Parameters, PlannedQuery, ScanEstimate, Session, SessionOptions, Value, from_datafusion, polars,
+    AsofJoin, FeatureSql, Parameters, PlannedQuery, PointInTime, ScanEstimate, Session, SessionOptions, Value,
+    from_datafusion, polars,
 };
+use crate::registry::artifact;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
-use serde_json::Map;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -32,6 +34,8 @@ pub struct FeatureQuery {
     engine: job::Engine,
     sql: FeatureSql,
     parameters: Parameters,
+    /// What is joined to the rows of the SQL, and what that reads.
+    joins: Option<(PointInTime, Vec<ScanEstimate>)>,
 }
 
 impl FeatureQuery {
@@ -40,10 +44,10 @@ impl FeatureQuery {
     /// # Errors
     /// A usage error with line and column where the SQL does not fit the tables.
     pub async fn new(engine: &Engine, plan: &Plan, sql: &FeatureSql, span: Interval) -> Result<Self> {
-        Self::with(engine, plan, sql, plan.parameters(&span)).await
+        Self::with(engine, plan, sql, plan.parameters(&span), &plan.job.spec.features.asof, span).await
     }
 
-    /// The same for the SQL inside a model, with the variables that it was trained with.
+    /// The same for the SQL inside a model, with the variables and the joins that it was trained with.
     ///
     /// # Errors
     /// As [`FeatureQuery::new`].
@@ -52,36 +56,65 @@ impl FeatureQuery {
         plan: &Plan,
         sql: &FeatureSql,
         span: Interval,
-        vars: &Map<String, serde_json::Value>,
+        model: &artifact::FeatureSql,
     ) -> Result<Self> {
-        let values = vars.iter().filter_map(|(name, value)| Some((name, parameter(value)?)));
+        let values = model.vars.iter().filter_map(|(name, value)| Some((name, parameter(value)?)));
         let parameters = values.fold(Parameters::of_interval(&span), |all, (name, value)| all.with(name, value));
-        Self::with(engine, plan, sql, parameters).await
+        let joins = model.asof.iter().map(|join| serde_json::from_value(join.clone()));
+        let joins: Vec<AsofSpec> = joins
+            .collect::<std::result::Result<_, _>>()
+            .map_err(|source| Error::failed("the model's point-in-time joins cannot be read").because(source))?;
+        Self::with(engine, plan, sql, parameters, &joins, span).await
     }
 
-    async fn with(engine: &Engine, plan: &Plan, sql: &FeatureSql, parameters: Parameters) -> Result<Self> {
+    async fn with(
+        engine: &Engine,
+        plan: &Plan,
+        sql: &FeatureSql,
+        parameters: Parameters,
+        joins: &[AsofSpec],
+        span: Interval,
+    ) -> Result<Self> {
         let memory = usize::try_from(engine.memory_bytes).unwrap_or(usize::MAX);
         let mut session = Session::new(SessionOptions::features(memory))?;
         for table in &plan.tables {
             session.register(table).await?;
         }
         let planned = session.plan(sql, &parameters).await?;
-        Ok(Self { session, planned, engine: plan.job.spec.features.engine, sql: sql.clone(), parameters })
+        let joins = match joins {
+            [] => None,
+            joins => {
+                let joins: Vec<AsofJoin> = joins.iter().map(written).collect();
+                let time = &plan.job.spec.features.time;
+                let joins = PointInTime::plan(&session, &planned.schema(), time, &joins).await?;
+                let scans = joins.estimate(&span).await?;
+                Some((joins, scans))
+            }
+        };
+        Ok(Self { session, planned, engine: plan.job.spec.features.engine, sql: sql.clone(), parameters, joins })
     }
 
-    /// The columns that the SQL gives.
+    /// The columns that the SQL and the joins give.
     pub fn schema(&self) -> SchemaRef {
-        self.planned.schema()
+        self.joins.as_ref().map_or_else(|| self.planned.schema(), |(joins, _)| joins.schema())
     }
 
-    /// The planned query, to be shown.
-    pub fn planned(&self) -> &PlannedQuery {
-        &self.planned
+    /// The physical plan of the SQL below its joins, as text.
+    pub fn explain(&self) -> String {
+        let joins = self.joins.as_ref().map(|(joins, _)| joins.explain()).unwrap_or_default();
+        format!("{joins}{}", self.planned.explain().physical)
     }
 
-    /// What will be read from each table.
+    /// What will be read from each table, by the SQL and by the joins for rows within the span.
     pub fn estimate(&self) -> Vec<ScanEstimate> {
-        self.planned.estimate()
+        let mut all = self.planned.estimate();
+        for more in self.joins.iter().flat_map(|(_, scans)| scans) {
+            let Some(scan) = all.iter_mut().find(|scan| scan.table == more.table) else { continue };
+            scan.files += more.files;
+            scan.bytes += more.bytes;
+            scan.rows = scan.rows.zip(more.rows).map(|(rows, more)| rows + more);
+        }
+        all
     }
 
     /// Bytes of the files that the scan selected.
@@ -95,6 +128,15 @@ impl FeatureQuery {
     /// # Errors
     /// Where the first files can't be opened; the stream's own errors come in the stream.
     pub async fn stream(&self, plan: &Plan) -> Result<BatchStream> {
+        let rows = self.rows(plan).await?;
+        Ok(match &self.joins {
+            Some((joins, _)) => joins.stream(rows),
+            None => rows,
+        })
+    }
+
+    /// The rows of the SQL alone.
+    async fn rows(&self, plan: &Plan) -> Result<BatchStream> {
         match self.engine {
             job::Engine::Datafusion => {
                 let batches = self.planned.stream()?.map_err(from_datafusion);
@@ -120,6 +162,18 @@ impl FeatureQuery {
             batches.push(batch);
         }
         Ok(batches)
+    }
+}
+
+/// A join as the query engine takes it.
+fn written(join: &AsofSpec) -> AsofJoin {
+    AsofJoin {
+        table: join.table.clone(),
+        keys: join.keys.pairs(),
+        time: join.time.clone(),
+        available_time: join.available_time.clone(),
+        max_age: join.max_age.map(job::Duration::delta),
+        columns: join.columns.pairs(),
     }
 }
 

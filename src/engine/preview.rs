@@ -133,7 +133,7 @@ pub async fn preview(engine: &Engine, plan: &Plan, model: &str) -> Result<Previe
         lookup: lookup.map(|effect| format!("{}: {}", spec.name, effect.text())),
         run_id,
         action,
-        query_plan: query.planned().explain().physical,
+        query_plan: query.explain(),
     })
 }
 

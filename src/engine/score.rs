@@ -5,6 +5,7 @@
 //! pointer move. A crash before the commit leaves garbage; a crash between commit and flip is mended
 //! by the next run, which finds the commit and publishes from it.
 
+use super::artifact::other_features;
 use super::content::ContentHash;
 use super::duplicates::KeyBits;
 use super::features::FeatureQuery;
@@ -255,12 +256,9 @@ impl Scoring<'_> {
         run.identify(fingerprint);
         run.receipt.bytes_read = query.bytes();
         run.steps.begin("score");
-        let same_sql = plan.sql.normalized() == model.artifact.features.normalised;
-        if !same_sql {
-            tracing::warn!(
-                model_version = model.version.version,
-                "the job's SQL is not the SQL that the model was trained on; `run --retrain` trains on the new one"
-            );
+        let other = other_features(plan, &model.artifact.features);
+        if let Some(other) = other {
+            tracing::warn!(model_version = model.version.version, "{other}; `run --retrain` trains on the new one");
         }
         let promise = Promise {
             key: plan.job.spec.features.key.clone(),
@@ -282,7 +280,7 @@ impl Scoring<'_> {
         run.receipt.rows_in = passed.rows_in;
         run.receipt.rows_out = passed.rows_out;
         run.receipt.rows_rejected = passed.rejected.rows;
-        run.receipt.data = json!({ "counts": passed, "sql_as_trained": same_sql });
+        run.receipt.data = json!({ "counts": passed, "sql_as_trained": other.is_none() });
         if passed.duplicate_keys > 0 {
             tracing::warn!(
                 rows = passed.duplicate_keys,

@@ -53,7 +53,7 @@ pub async fn score_labelled(
     let label = features.label.clone().ok_or_else(no_label)?;
     let version = model.version.version;
     let sql = FeatureSql::parse(&model.artifact.features.sql, &format!("the SQL inside version {version}"))?;
-    let query = FeatureQuery::of_model(engine, plan, &sql, span, &model.artifact.features.vars).await?;
+    let query = FeatureQuery::of_model(engine, plan, &sql, span, &model.artifact.features).await?;
     model.artifact.signature().check(&query.schema()).at("model version", version)?;
     let batches = query.collect(plan, |_| {}).await?;
     let (time, weight, key) = (features.time.clone(), features.weight.clone(), features.key.clone());

@@ -30,7 +30,7 @@ pub use environment::EnvString;
 pub use load::{Checked, JobFile, SqlFile, check, load};
 pub use schema::job_schema;
 pub use spec::{
-    ClassWeight, ClassWeightRule, Duration, EncoderSpec, Engine, EvaluateSpec, FeaturesSpec, GateSpec, Instant,
-    JobSpec, Keep, LookupSpec, ModelSpec, ScoreSpec, Split, TableFormat, TableSpec, VarValue,
+    AsofSpec, ClassWeight, ClassWeightRule, ColumnNames, Duration, EncoderSpec, Engine, EvaluateSpec, FeaturesSpec,
+    GateSpec, Instant, JobSpec, Keep, LookupSpec, ModelSpec, ScoreSpec, Split, TableFormat, TableSpec, VarValue,
 };
 pub use vocabulary::{AlgorithmWords, MetricWords, ParamsCheck, Vocabulary};

@@ -11,7 +11,8 @@ const RESERVED_VARS: &[&str] = &["interval_start", "interval_end"];
 type Rule = fn(&Node, &mut Vec<Mistake>);
 
 /// Every rule; each looks at what is there and is silent about what the schema says already.
-static RULES: &[Rule] = &[table_versions, reserved_vars, columns, lengths, class_weight, gates, passthrough, lookup];
+static RULES: &[Rule] =
+    &[table_versions, reserved_vars, columns, asof, lengths, class_weight, gates, passthrough, lookup];
 
 /// The mistakes of a document by the rules.
 pub(super) fn check(root: &Node) -> Vec<Mistake> {
@@ -62,6 +63,38 @@ fn columns(root: &Node, mistakes: &mut Vec<Mistake>) {
             let message = format!("`{}` is `{other}` already and can't be `{name}` too", shorten(&column));
             mistakes.push(Mistake::new(&entry.node.place, message).hint("a column has one meaning; name another"));
         }
+    }
+}
+
+fn asof(root: &Node, mistakes: &mut Vec<Mistake>) {
+    let tables: Vec<&str> =
+        root.at(&["tables"]).map(Node::entries).unwrap_or_default().iter().map(|table| table.key.as_str()).collect();
+    let features = |name: &str| root.at(&["features", name]);
+    let keys = features("key").map(Node::elements).unwrap_or_default().iter().filter_map(Node::text);
+    let roles = ["time", "label", "weight"].into_iter().filter_map(|name| features(name)?.text());
+    let taken: Vec<&str> = keys.chain(roles).collect();
+    let mut joined: Vec<&str> = Vec::new();
+    for join in features("asof").map(Node::elements).unwrap_or_default() {
+        if let Some(node) = join.at(&["table"])
+            && let Some(table) = node.text().filter(|table| !table.is_empty() && !tables.contains(table))
+        {
+            let message = format!("unknown table `{}`", shorten(table));
+            mistakes.push(Mistake::new(&node.place, message).hint(word_hint(table, tables.iter().copied())));
+        }
+        let Some(columns) = join.at(&["columns"]) else { continue };
+        let same = columns.elements().iter().filter_map(|name| Some((name.text()?, &name.place)));
+        let renamed = columns.entries().iter().map(|entry| (entry.key.as_str(), &entry.place));
+        let names: Vec<_> = same.chain(renamed).collect();
+        for (name, place) in &names {
+            let message = match (taken.contains(name), joined.contains(name)) {
+                (true, _) => format!("`{}` comes from the SQL and can't be joined too", shorten(name)),
+                (_, true) => format!("another join gives `{}` already", shorten(name)),
+                _ => continue,
+            };
+            let hint = "give the joined column another name: columns = { new_name = \"table_column\" }";
+            mistakes.push(Mistake::new(place, message).hint(hint));
+        }
+        joined.extend(names.iter().map(|(name, _)| *name));
     }
 }
 

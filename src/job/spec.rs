@@ -3,6 +3,7 @@
 //! The doc comments are what an editor shows and what a diagnostic gives as a hint, so the first
 //! sentence of each says what to write.
 
+mod asof;
 mod duration;
 mod evaluate;
 mod features;
@@ -11,6 +12,7 @@ mod model;
 mod score;
 mod table;
 
+pub use asof::{AsofSpec, ColumnNames};
 pub use duration::Duration;
 pub use evaluate::{EvaluateSpec, GateSpec};
 pub use features::{Engine, FeaturesSpec, VarValue};

@@ -1,4 +1,5 @@
-//! Queries over pinned tables: sessions, feature SQL, what a query will read, and the Polars engine.
+//! Queries over pinned tables: sessions, feature SQL, what a query will read, point-in-time joins, and
+//! the Polars engine.
 //!
 //! **Names.** Column and table names are case-sensitive and taken as written, in both engines:
 //! DataFusion's folding of unquoted names to lower case is switched off, because tables in a lake have
@@ -17,6 +18,7 @@
 //!
 //! **Windows.** Most window aggregates are computed by an operator of our own, in both kinds of session.
 
+pub mod asof;
 mod bridge;
 mod culprit;
 mod diagnostic;
@@ -29,6 +31,7 @@ mod sql;
 mod window;
 
 pub use crate::tables::errors::from_datafusion;
+pub use asof::{AsofJoin, PointInTime};
 pub use diagnostic::SqlDiagnostic;
 pub use estimate::ScanEstimate;
 pub use files::{Code, FileRows, Sorting, file_rows, sorted_file_rows};

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 
 /// The version of the format of `artifact.json` and of alias records; raised with every change.
 ///
-/// 2 added the job's settings and which class was taken for which; files of format 1 lack them and are still read.
+/// 2 added the job's settings, which class was taken for which, and point-in-time joins; files of format 1 lack them
+/// and are still read.
 pub const FORMAT: u32 = 2;
 
 /// A trained model without its predictor.
@@ -91,6 +92,9 @@ pub struct FeatureSql {
     pub label_delay: String,
     /// The sample weight column, if there is one.
     pub weight: Option<String>,
+    /// The point-in-time joins that add columns to the SQL's, as in the job file; since format 2.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asof: Vec<Value>,
 }
 
 /// Spans of time, each as an interval is written.

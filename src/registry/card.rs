@@ -23,7 +23,7 @@ pub fn render(described: &Described) -> String {
         section("Quality", &quality(artifact)),
         section("Features", &features(artifact)),
         section("Parameters", &parameters(artifact)),
-        section("SQL", &fenced("sql", &artifact.features.sql)),
+        section("SQL", &sql(artifact)),
         section("Reproduce", &reproduce(described)),
     ];
     sections.join("\n")
@@ -31,6 +31,16 @@ pub fn render(described: &Described) -> String {
 
 fn section(title: &str, body: &str) -> String {
     format!("## {title}\n\n{body}")
+}
+
+fn sql(artifact: &Artifact) -> String {
+    let mut text = fenced("sql", &artifact.features.sql);
+    if !artifact.features.asof.is_empty() {
+        let joins: Vec<String> = artifact.features.asof.iter().map(ToString::to_string).collect();
+        text.push_str("\nTo each row, what was known at its time (`[[features.asof]]`):\n\n");
+        text.push_str(&fenced("json", &joins.join("\n")));
+    }
+    text
 }
 
 fn summary(described: &Described) -> String {

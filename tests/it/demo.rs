@@ -7,8 +7,10 @@ use arrow::datatypes::{DataType, Date32Type, Float64Type, Int32Type, Int64Type, 
 use arrow::record_batch::RecordBatch;
 use chrono::NaiveDate;
 use datafusion::execution::context::SessionContext;
-use lakemill::demo::{Generator, Spec, customers_schema, terminals_schema, transactions_schema, write_lake};
-use std::collections::{BTreeSet, HashMap};
+use lakemill::demo::{
+    Generator, Spec, customers_schema, inspections_schema, terminals_schema, transactions_schema, write_lake,
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -104,6 +106,28 @@ fn the_schemas_are_exact() {
         let columns = [(key, DataType::Int32), ("x", number.clone()), ("y", number.clone()), (kind, text.clone())];
         assert_eq!(names_and_types(&batch), expected(&columns));
     }
+}
+
+#[test]
+fn every_terminal_is_inspected_every_four_weeks() {
+    let spec = Spec { customers: 300, terminals: 600, days: 60, ..Spec::default() };
+    let generator = Generator::new(spec.clone()).unwrap();
+    let batch = generator.inspections().unwrap();
+    assert_eq!(batch.schema(), inspections_schema());
+    assert_eq!(batch, Generator::new(spec.clone()).unwrap().inspections().unwrap());
+    let terminals = batch.column(0).as_primitive::<Int32Type>().values();
+    let [inspected, reported] = [1, 2].map(|column| batch.column(column).as_primitive::<TimestampMicrosecondType>());
+    let day = 86_400_000_000;
+    let mut by_terminal: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
+    for row in 0..batch.num_rows() {
+        assert_eq!(reported.value(row) - inspected.value(row), 7 * day);
+        by_terminal.entry(terminals[row]).or_default().push(inspected.value(row) / day);
+    }
+    assert_eq!(by_terminal.len(), 600);
+    assert!(by_terminal.values().all(|days| days.windows(2).all(|two| two[1] - two[0] == 28) && days.len() >= 3));
+    let skimmers = batch.column(3).as_boolean().true_count();
+    assert!((10..200).contains(&skimmers), "{skimmers} of {}", batch.num_rows());
+    assert!(inspected.values().is_sorted(), "in the order of their days");
 }
 
 #[test]

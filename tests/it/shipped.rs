@@ -4,12 +4,13 @@
 use crate::command::{Outcome, lakemill, root, run, run_json};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, Weak};
 
 /// The jobs whose tests are below, and those in `flights.rs`.
-const ON_THE_DEMO_LAKE: [&str; 3] = ["card_fraud", "segment", "spend"];
+const ON_THE_DEMO_LAKE: [&str; 4] = ["card_fraud", "segment", "spend", "terminal_fraud"];
 const ON_REAL_FLIGHTS: [&str; 2] = ["flight_delay", "flight_delay_minutes"];
 
 /// The last day of the demo lake.
@@ -92,12 +93,14 @@ struct Expected {
     key: &'static str,
     /// A metric of its gate, and whether more of it is better.
     metric: (&'static str, bool),
-    /// Parameters with which the same algorithm is worse.
+    /// Parameters or features with which the same algorithm is worse.
     worse: &'static str,
     /// The lookup table's key, and which value columns it has in their order.
     lookup: Option<(&'static str, &'static [&'static str])>,
     /// What orders the rows of one lookup key; the last one is published.
     latest: &'static str,
+    /// How many days of transactions its features need.
+    days: RangeInclusive<u64>,
 }
 
 fn metric(values: &Value, name: &str) -> f64 {
@@ -122,7 +125,7 @@ fn checks_and_plans(expected: &Expected) {
         if table["name"] == "transactions" {
             assert_eq!(table["version"], "90", "91 commits, one a day");
             assert_eq!(all, 91);
-            assert!((30..=39).contains(&files), "only the days of the history are read, not {files}");
+            assert!(expected.days.contains(&files), "only the days of the history are read, not {files}");
         } else {
             assert!(table["version"].as_str().unwrap().starts_with("files-"), "{table}");
             assert_eq!((files, all), (1, 1));
@@ -304,6 +307,7 @@ fn card_fraud_lives_its_whole_life() {
         worse: "model.params={ c = 0.00001 }",
         lookup: Some(("customer_id", &["score", "prediction"])),
         latest: "tx_datetime",
+        days: 30..=39,
     });
 }
 
@@ -316,6 +320,7 @@ fn spend_lives_its_whole_life() {
         worse: "model.params.alpha=1.0",
         lookup: None,
         latest: "tx_datetime",
+        days: 30..=39,
     });
 }
 
@@ -328,6 +333,7 @@ fn segment_lives_its_whole_life() {
         worse: "model.params.max_depth=2",
         lookup: Some(("customer_id", &["prediction", "score"])),
         latest: "last_purchase",
+        days: 30..=39,
     };
     whole_life(&expected);
     let job = &expected.job;
@@ -337,6 +343,32 @@ fn segment_lives_its_whole_life() {
     assert!(evaluation["rows"].as_u64() < rows.as_u64());
     let segments = job.query("SELECT DISTINCT prediction FROM p ORDER BY 1", &["--format", "csv"]).expect(0).stdout;
     assert_eq!(segments.lines().skip(1).collect::<Vec<_>>(), ["family", "professional", "retired", "student"]);
+}
+
+/// What inspectors had reported by the time of a transaction tells more than the transaction alone.
+#[test]
+fn terminal_fraud_learns_from_what_was_known() {
+    let expected = Expected {
+        job: Shipped::new("terminal_fraud", &["transactions", "inspections"]),
+        key: "transaction_id",
+        metric: ("roc_auc", true),
+        worse: "features.asof=[]",
+        lookup: None,
+        latest: "tx_datetime",
+        days: 1..=1,
+    };
+    assert!(ON_THE_DEMO_LAKE.contains(&expected.job.name));
+    checks_and_plans(&expected);
+    let receipt = runs_once(&expected);
+    publishes(&expected, &receipt);
+    can_be_looked_at(&expected, &receipt);
+    let job = &expected.job;
+    let trained = job.on_day("train", &["--set", expected.worse]).expect(0).json();
+    assert_eq!((&trained["status"], &trained["model"]["version"]), (&json!("done"), &json!(2)));
+    // Each model brings its own joins.
+    let both = job.on_day("evaluate", &[]).expect(0).json();
+    let [with, without] = [0, 1].map(|model| metric(&both["models"][model]["metrics"], "roc_auc"));
+    assert!(with > without + 0.1, "with the inspections {with}, without them {without}");
 }
 
 fn stems(folder: &str, extension: &str) -> BTreeSet<String> {

@@ -1,6 +1,6 @@
 //! `[features]` and `[vars]`.
 
-use super::Duration;
+use super::{AsofSpec, Duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -37,6 +37,9 @@ pub struct FeaturesSpec {
     /// The engine that runs the SQL.
     #[serde(default)]
     pub engine: Engine,
+    /// Tables whose newest known row adds columns to each row of the SQL: point-in-time joins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asof: Vec<AsofSpec>,
 }
 
 /// What runs the SQL.

@@ -104,6 +104,7 @@ fn artifact(model: &str, fingerprint: &str, encoder: Encoder) -> Artifact {
             label: "tx_fraud".to_owned(),
             label_delay: "7d".to_owned(),
             weight: None,
+            asof: Vec::new(),
         },
         encoder,
         windows: TrainingWindows {
