@@ -39,7 +39,7 @@ impl Frame {
             Side::Rows(0) | Side::Current => "CURRENT ROW".to_owned(),
             Side::Rows(by) => format!("{} {}", by.abs(), if by < 0 { "PRECEDING" } else { "FOLLOWING" }),
             // No distance is PRECEDING at the start, FOLLOWING at the end: the planner wants them in this order.
-            Side::Range(by) if by == 0.0 => format!("{} {}", unit(0.0), if is_end { "FOLLOWING" } else { "PRECEDING" }),
+            Side::Range(0.0) => format!("{} {}", unit(0.0), if is_end { "FOLLOWING" } else { "PRECEDING" }),
             Side::Range(by) => format!("{} {}", unit(by.abs()), if by < 0.0 { "PRECEDING" } else { "FOLLOWING" }),
         };
         let units = if self.is_rows() { "ROWS" } else { "RANGE" };

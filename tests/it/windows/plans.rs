@@ -41,7 +41,7 @@ async fn what_is_not_taken_over_is_left_to_stock() {
         format!("last_value(whole) IGNORE NULLS OVER (PARTITION BY part ORDER BY id {frames})"),
         format!("count(DISTINCT whole) OVER (PARTITION BY part ORDER BY id {frames})"),
         format!("sum(whole) FILTER (WHERE whole > 3) OVER (PARTITION BY part ORDER BY id {frames})"),
-        format!("count(*) FILTER (WHERE whole > 3) OVER (PARTITION BY part ORDER BY id)"),
+        "count(*) FILTER (WHERE whole > 3) OVER (PARTITION BY part ORDER BY id)".to_owned(),
         format!("min(part) OVER (PARTITION BY part ORDER BY id {frames})"),
         format!("corr(float, key) OVER (PARTITION BY part ORDER BY id {frames})"),
         "sum(whole) OVER (PARTITION BY part ORDER BY id GROUPS BETWEEN 1 PRECEDING AND CURRENT ROW)".to_owned(),

@@ -40,14 +40,7 @@ fn table(rows: usize) -> RecordBatch {
         ("large", Arc::new(column::<UInt64Array, _>(rows, 6, |number| number << 33))),
         ("single", Arc::new(column::<Float32Array, _>(rows, 7, |number| (number % 1000) as f32 * 0.25))),
         ("float", Arc::new(column::<Float64Array, _>(rows, 8, |number| (number % 10_000) as f64 * 0.01))),
-        (
-            "price",
-            Arc::new(
-                column::<Decimal128Array, _>(rows, 9, |number| i128::from(number))
-                    .with_precision_and_scale(18, 2)
-                    .unwrap(),
-            ),
-        ),
+        ("price", Arc::new(column::<Decimal128Array, _>(rows, 9, i128::from).with_precision_and_scale(18, 2).unwrap())),
         ("took", Arc::new(column::<DurationMicrosecondArray, _>(rows, 10, |number| (number % 1000) as i64))),
     ];
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))).unwrap()
