@@ -60,8 +60,9 @@ pub(super) fn run(session: &Session, args: Args) -> Result<()> {
         vec![path_of("tables.transactions.path", &lake.join("transactions")), path_of("home", &args.dir.join("home"))];
     let job = JobArgs { job: PathBuf::from(JOB.0), overrides };
     let engine = &session.engine;
+    let job = job.load(&engine.runtime)?;
     let outcome = engine.runtime.run(async {
-        let plan = Plan::resolve(job.load()?, interval, Utc::now()).await?;
+        let plan = Plan::resolve(job, interval, Utc::now()).await?;
         Ok(engine::run(engine, &plan, RunOptions::default()).await)
     })?;
     session.meter.clear();

@@ -6,12 +6,14 @@
 
 use super::Engine;
 use super::receipt::LookupPublished;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::interval::instant;
 use crate::job::{Keep, LookupSpec};
+use crate::lake::Location;
 use crate::lookup::{self, GenerationMetadata, Load, LookupStore, LookupTable, Provenance, Sealed, encoded_keys};
 use crate::plan::Plan;
 use crate::query::{Session, SessionOptions, from_datafusion};
+use crate::tables::register_store;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::error::DataFusionError;
@@ -19,6 +21,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, Sca
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::prelude::{DataFrame, ParquetReadOptions, col};
 use futures::TryStreamExt;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The lookup table of a job, as it was when the run began.
@@ -46,7 +49,7 @@ impl Target {
     /// The job's lookup table, if it has one. A damaged current generation is told and replaced.
     ///
     /// # Errors
-    /// Usage: a store that is none, a home that is not local. Verification: a pointer that can't be
+    /// Usage: a store that is none. Verification: a pointer that can't be
     /// read.
     pub async fn open(engine: &Engine, plan: &Plan) -> Result<Option<Self>> {
         let Some(spec) = plan.job.spec.lookup.clone() else { return Ok(None) };
@@ -160,17 +163,16 @@ pub async fn read_files(engine: &Engine, files: &[String]) -> Result<DataFrame> 
     let memory = usize::try_from(engine.memory_bytes).unwrap_or(usize::MAX);
     let session = Session::new(SessionOptions::features(memory))?;
     let context = session.context();
+    if let Some(file) = files.first() {
+        register_store(context, &Location::parse(file, Path::new("/"))?);
+    }
     context.state_ref().write().config_mut().options_mut().execution.parquet.schema_force_view_types = false;
     context.read_parquet(files.to_vec(), ParquetReadOptions::default()).await.map_err(from_datafusion)
 }
 
 /// Where the job's lookup table lies.
 fn table(plan: &Plan, spec: &LookupSpec) -> Result<LookupTable> {
-    let location = plan.home.join("lookup").join(&plan.job.spec.name);
-    let folder = location.local_path().ok_or_else(|| {
-        Error::usage("the embedded lookup store needs a home on a local disk").with("home", &plan.home)
-    })?;
-    Ok(LookupTable { name: plan.job.spec.name.clone(), store: spec.store.value().to_owned(), folder })
+    LookupTable::under(&plan.home, &plan.job.spec.name, spec.store.value())
 }
 
 async fn fill(engine: &Engine, mut load: Load, mut rows: SendableRecordBatchStream) -> Result<Load> {

@@ -6,7 +6,7 @@ use crate::error::{Error, Result, ResultExt};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::path::{Path as StorePath, PathPart};
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,6 +32,15 @@ pub enum Put {
     Created,
     /// Somebody else; their object is untouched.
     AlreadyThere,
+}
+
+/// An object as it was read: what [`Location::swap`] expects to find.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// What the store tells its states apart by.
+    version: UpdateVersion,
 }
 
 impl Location {
@@ -150,6 +159,68 @@ impl Location {
             }
             Err(source) => Err(from_store("write", source)).at("location", self),
         }
+    }
+
+    /// The object's bytes, with what is needed to replace exactly these; `None` where there is none.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn see(&self) -> Result<Option<Seen>> {
+        let object = match self.store.get(&self.path).await {
+            Ok(object) => object,
+            Err(source) if is_absent(&source) => return Ok(None),
+            Err(source) => return Err(from_store("read", source)).at("location", self),
+        };
+        let version = UpdateVersion { e_tag: object.meta.e_tag.clone(), version: object.meta.version.clone() };
+        let bytes = object.bytes().await.map_err(|source| from_store("read", source)).at("location", self)?;
+        Ok(Some(Seen { bytes, version }))
+    }
+
+    /// Writes the object in one step if it still is as it was `seen` (`None`: if there still is none);
+    /// `false` where it is not. A local file system can't do that.
+    ///
+    /// # Errors
+    /// What the store fails with; the object may be the new one nevertheless.
+    pub async fn swap(&self, seen: Option<Seen>, bytes: Bytes) -> Result<bool> {
+        let Some(seen) = seen else { return Ok(self.put_if_absent(bytes).await? == Put::Created) };
+        let options = PutOptions::from(PutMode::Update(seen.version));
+        match self.store.put_opts(&self.path, bytes.into(), options).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(false),
+            Err(source) => Err(from_store("write", source)).at("location", self),
+        }
+    }
+
+    /// Whether any object lies below this place.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    pub async fn holds_any(&self) -> Result<bool> {
+        Ok(self.first().await?.is_some())
+    }
+
+    /// Any one object at or below this place.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    pub(super) async fn first(&self) -> Result<Option<Self>> {
+        match self.store.list(Some(&self.path)).try_next().await {
+            Ok(first) => Ok(first.map(|object| Self { path: object.location, ..self.clone() })),
+            Err(source) if is_absent(&source) => Ok(None),
+            Err(source) => Err(from_store("list", source)).at("location", self),
+        }
+    }
+
+    /// Reads the beginning of an object: whether it can be read is all that is wanted.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    pub(super) async fn touch(&self) -> Result<()> {
+        let size = self.store.head(&self.path).await.map_err(|source| from_store("read", source))?.size;
+        if size > 0 {
+            self.store.get_range(&self.path, 0..1).await.map_err(|source| from_store("read", source))?;
+        }
+        Ok(())
     }
 
     /// All objects below this place, at any depth, in the order of their paths.

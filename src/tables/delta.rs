@@ -3,6 +3,7 @@
 //! A pin is a version number together with its loaded snapshot, so that planning and reading need no
 //! second look at the log. Reader features that the kernel does not know are refused at pin time.
 
+use super::delta_store::delta_builder;
 use super::delta_versions::Versions;
 use super::errors::{from_datafusion, from_delta, unreadable_feature};
 use super::in_order::InOrder;
@@ -15,8 +16,8 @@ use async_trait::async_trait;
 use chrono::DateTime;
 use datafusion::catalog::TableProvider;
 use datafusion::prelude::SessionContext;
+use deltalake::DeltaTable;
 use deltalake::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
-use deltalake::{DeltaTable, DeltaTableBuilder};
 use std::sync::Arc;
 use url::Url;
 
@@ -60,9 +61,7 @@ impl TableFormat for Delta {
 
 /// Loads the log up to `version`, or all of it.
 async fn open(location: &Location, version: Option<u64>) -> Result<DeltaTable> {
-    let builder = DeltaTableBuilder::from_url(location.url().clone())
-        .map_err(from_delta)?
-        .with_storage_backend(location.store(), location.url().clone());
+    let builder = delta_builder(location).map_err(from_delta)?;
     let builder = match version {
         Some(version) => builder.with_version(version),
         None => builder,

@@ -14,6 +14,7 @@
 
 mod csv;
 mod delta;
+mod delta_store;
 mod delta_versions;
 pub mod errors;
 mod files;
@@ -25,6 +26,8 @@ mod pinned;
 mod place;
 mod plain_table;
 
+pub use delta_store::delta_builder;
+pub use files::register_store;
 pub use pinned::{At, PinnedTable, TableRequest};
 pub use place::Place;
 

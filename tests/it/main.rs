@@ -22,6 +22,7 @@ mod models_traps;
 mod nightly;
 mod query;
 mod registry;
+mod s3;
 mod shared;
 mod shipped;
 mod tables;

@@ -65,6 +65,11 @@ impl FileStaging {
         Ok(Self { table: table.to_owned(), aside, owner, writer: Some(writer), chunk: Chunk::default() })
     }
 
+    /// The table's folder, the complete generation's, and the lock that keeps the latter from being swept.
+    pub(super) fn into_parts(self) -> (PathBuf, PathBuf, File) {
+        (self.table, self.aside, self.owner)
+    }
+
     fn claim(aside: &Path) -> Result<File> {
         match fs::create_dir(aside) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
@@ -285,7 +290,7 @@ fn retire(table: &Path, current: u64, keep: usize, held: &TableLock) -> Result<V
     Ok(old)
 }
 
-fn moved(expected: Option<u64>, current: Option<u64>, leftover: Option<Error>) -> Error {
+pub(super) fn moved(expected: Option<u64>, current: Option<u64>, leftover: Option<Error>) -> Error {
     let name = |number: Option<u64>| number.map_or_else(|| "none".to_owned(), folder_name);
     let error = Error::conflict("another run has published this lookup table meanwhile")
         .with("expected", name(expected))
