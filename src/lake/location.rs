@@ -6,7 +6,7 @@ use crate::error::{Error, Result, ResultExt};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::path::{Path as StorePath, PathPart};
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,15 +32,6 @@ pub enum Put {
     Created,
     /// Somebody else; their object is untouched.
     AlreadyThere,
-}
-
-/// An object as it was read: what [`Location::swap`] expects to find.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// Its bytes.
-    pub bytes: Bytes,
-    /// What the store tells its states apart by.
-    version: UpdateVersion,
 }
 
 impl Location {
@@ -157,36 +148,6 @@ impl Location {
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                 Ok(Put::AlreadyThere)
             }
-            Err(source) => Err(from_store("write", source)).at("location", self),
-        }
-    }
-
-    /// The object's bytes, with what is needed to replace exactly these; `None` where there is none.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get).
-    pub async fn see(&self) -> Result<Option<Seen>> {
-        let object = match self.store.get(&self.path).await {
-            Ok(object) => object,
-            Err(source) if is_absent(&source) => return Ok(None),
-            Err(source) => return Err(from_store("read", source)).at("location", self),
-        };
-        let version = UpdateVersion { e_tag: object.meta.e_tag.clone(), version: object.meta.version.clone() };
-        let bytes = object.bytes().await.map_err(|source| from_store("read", source)).at("location", self)?;
-        Ok(Some(Seen { bytes, version }))
-    }
-
-    /// Writes the object in one step if it still is as it was `seen` (`None`: if there still is none);
-    /// `false` where it is not. A local file system can't do that.
-    ///
-    /// # Errors
-    /// What the store fails with; the object may be the new one nevertheless.
-    pub async fn swap(&self, seen: Option<Seen>, bytes: Bytes) -> Result<bool> {
-        let Some(seen) = seen else { return Ok(self.put_if_absent(bytes).await? == Put::Created) };
-        let options = PutOptions::from(PutMode::Update(seen.version));
-        match self.store.put_opts(&self.path, bytes.into(), options).await {
-            Ok(_) => Ok(true),
-            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(false),
             Err(source) => Err(from_store("write", source)).at("location", self),
         }
     }

@@ -1,9 +1,8 @@
 //! The lake: where files lie, and how they are written so that nothing is ever half there.
 //!
 //! * [`Location`] — a place in an object store: a local path, a `file://` URL or a bucket. All state
-//!   of lakemill is written through it, by three operations only: *put* (replaces a whole object at
-//!   once), *put if absent* (exactly one of several writers wins) and *swap* (a pointer moves from a
-//!   state that was seen). No locks, no renames.
+//!   of lakemill is written through it, by two operations only: *put* (replaces a whole object at
+//!   once) and *put if absent* (exactly one of several writers wins). No locks, no renames.
 //! * [`log`] — append-only numbered logs, made of put-if-absent alone
 //! * [`check_name`] — what a model, a job or an alias may be called, since names become paths
 //! * [`errors`] — who must act, by the causes of a library's error
@@ -26,7 +25,7 @@ mod s3;
 mod transfer;
 
 pub use cache::cache_of;
-pub use location::{Location, Put, Seen};
+pub use location::{Location, Put};
 pub use name::check_name;
 pub use open::identity;
 pub use probe::{Probe, probe};

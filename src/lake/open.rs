@@ -136,11 +136,11 @@ mod tests {
 
     #[test]
     fn secrets_are_never_shown() {
-        for text in ["s3://AKID:SECRET@bucket/p?token=SECRET#SECRET", "s3://AKID:SEC/RET@bucket:x", "s4://u:SECRET@h/p"]
+        for text in ["s3://AKID:HIDDEN@bucket/p?token=HIDDEN#HIDDEN", "s3://AKID:HID/DEN@bucket:x", "s4://u:HIDDEN@h/p"]
         {
             let error = open(text, Path::new("/")).unwrap_err();
             let told = format!("{error:?}");
-            assert!(!told.contains("SEC") && !told.contains("AKID"), "{told}");
+            assert!(!told.contains("HID") && !told.contains("AKID"), "{told}");
         }
     }
 

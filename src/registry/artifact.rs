@@ -117,8 +117,9 @@ pub struct RowCounts {
 pub struct Input {
     /// The version, or what stands for it where the format has none.
     pub version: String,
-    /// Where the table lies; without credentials.
-    pub location: String,
+    /// Which table it is: the id in a Delta table's own metadata; empty for plain files, whose version
+    /// says it. Not where it lies: the same table in another place makes the same model.
+    pub identity: String,
 }
 
 /// A metric with its interval of confidence; what is not finite is written as null and read as NaN.

@@ -63,7 +63,7 @@ fn data(artifact: &Artifact) -> String {
     let inputs: Vec<[String; 3]> = artifact
         .inputs
         .iter()
-        .map(|(name, input)| [name.clone(), input.version.clone(), input.location.clone()])
+        .map(|(name, input)| [name.clone(), input.version.clone(), input.identity.clone()])
         .collect();
     let rows = &artifact.rows;
     let windows = [
@@ -74,7 +74,7 @@ fn data(artifact: &Artifact) -> String {
     ];
     let mut body = format!(
         "{}\n{}",
-        table(["table", "version", "location"], &inputs),
+        table(["table", "version", "table id"], &inputs),
         table(["rows", "events", "count"], &windows)
     );
     if !rows.train_classes.is_empty() {

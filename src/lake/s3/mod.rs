@@ -1,7 +1,6 @@
 //! Buckets of S3, and of servers that speak its protocol.
 //!
-//! Conditional puts (`If-None-Match`, `If-Match`) are what lakemill's state rests on; the server must
-//! have them. What the environment says:
+//! Put-if-absent (`If-None-Match: *`) is what lakemill's state rests on; the server must honour it. What the environment says:
 //!
 //! | variable | meaning |
 //! |---|---|

@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! <home>/lookup/<table>/
-//!   CURRENT                   v=000043; moves by a swap that expects the object that was read
+//!   current/000012.json       {"generation":43}: the entry with the highest number is the pointer
 //!   v=000043/owner            whose number this is; put if absent, before anything else
 //!   v=000043/data.mdb
 //!   v=000043/generation.json  put last: with it the generation is complete, and never changes
 //! ```
 //!
-//! There are no locks in a bucket. A number belongs to whoever puts its `owner`, and the pointer to
-//! whoever swaps it. What lies between the generation that was current and the one that is now was
+//! There are no locks in a bucket, and `If-Match` is not honoured by every server: all of this rests on
+//! put-if-absent. A number belongs to whoever puts its `owner`; the pointer is an append-only log, and
+//! whoever appends an entry has seen the one before. What lies between the generation that was current and the one that is now was
 //! never published: its loader read the pointer before it took its number, so it meets a conflict.
 //! It is removed only *after* the pointer has moved, when nobody can publish it any more.
 
@@ -17,20 +18,31 @@ use super::mirror;
 use super::staging::{FileStaging, moved};
 use super::{DATA, METADATA, folder_name, number_in};
 use crate::error::{Error, Result};
-use crate::lake::{Location, Put, Seen};
+use crate::lake::{Location, Put, log};
 use crate::lookup::encode::shortened;
 use crate::lookup::{Expected, Flip, GenerationMetadata, Staged, Staging, StoredFile};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::future::Future;
 use std::path::PathBuf;
 use tokio::runtime::Handle;
 
-const CURRENT: &str = "CURRENT";
+const POINTER: &str = "current";
 const OWNER: &str = "owner";
 
 /// How many numbers in a row a loader may lose before it gives up.
 const TRIES: u64 = 1000;
+
+/// Entries of the pointer's log that are kept; only the newest counts.
+const KEPT_ENTRIES: usize = 100;
+
+/// An entry of the pointer's log.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    generation: u64,
+}
 
 /// Runs `work` to its end on this thread, which may block.
 pub fn wait<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
@@ -41,21 +53,22 @@ pub fn wait<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 
 /// The number of the generation that readers see.
 pub fn current(place: &Location) -> Result<Option<u64>> {
-    Ok(wait(pointer(place))?.map(|(generation, _)| generation))
+    wait(pointer(place))
 }
 
-/// The same, with what is needed to move the pointer from there.
-async fn pointer(place: &Location) -> Result<Option<(u64, Seen)>> {
-    let file = place.join(CURRENT);
-    let Some(seen) = file.see().await? else { return Ok(None) };
-    let number = std::str::from_utf8(&seen.bytes).ok().and_then(|text| number_in(text.trim_end()));
-    let number = number.ok_or_else(|| {
+async fn pointer(place: &Location) -> Result<Option<u64>> {
+    let log = place.join(POINTER);
+    log::latest(&log).await?.map(|(number, bytes)| generation_in(&bytes, &log::entry(&log, number))).transpose()
+}
+
+fn generation_in(bytes: &Bytes, file: &Location) -> Result<u64> {
+    serde_json::from_slice::<Entry>(bytes).map(|entry| entry.generation).map_err(|source| {
         Error::verification("the pointer to the current generation is damaged")
-            .with("file", &file)
-            .with("content", shortened(seen.bytes.trim_ascii_end()))
-            .hint("write the name of a generation into it, for example v=000001; it holds nothing else")
-    })?;
-    Ok(Some((number, seen)))
+            .with("file", file)
+            .with("content", shortened(bytes.trim_ascii_end()))
+            .because(source)
+            .hint("put the next entry with the number of a generation, for example {\"generation\":1}")
+    })
 }
 
 /// What a complete generation says about itself, and the bytes in which it does.
@@ -64,7 +77,7 @@ pub async fn metadata(place: &Location, generation: u64) -> Result<(GenerationMe
     let bytes = file.get().await?.ok_or_else(|| {
         Error::verification("the generation is missing or incomplete")
             .with("file", &file)
-            .hint("publish the interval again, or point CURRENT to an older generation")
+            .hint("publish the interval again, or point the table to an older generation")
     })?;
     let metadata = GenerationMetadata::from_json(&bytes).map_err(|error| error.with("file", &file))?;
     if metadata.generation != generation {
@@ -146,7 +159,7 @@ impl Staging for RemoteStaging {
 /// Takes the next free number.
 async fn claim(place: &Location, mut metadata: GenerationMetadata, attempt: &str) -> Result<GenerationMetadata> {
     let highest = numbers(place).await?.last().copied();
-    let highest = highest.max(pointer(place).await?.map(|(number, _)| number)).unwrap_or(0);
+    let highest = highest.max(pointer(place).await?).unwrap_or(0);
     for number in highest + 1..=highest + TRIES {
         let owner = place.join(&folder_name(number)).join(OWNER);
         if owner.put_if_absent(format!("{attempt}\n").into()).await? == Put::Created {
@@ -217,19 +230,22 @@ impl Staged for RemoteStaged {
 
 /// Moves the pointer, if it still is where `expected` says and the generation is still there.
 async fn swap(place: &Location, generation: u64, expected: Option<u64>) -> Result<()> {
-    let found = pointer(place).await?;
-    let current = found.as_ref().map(|(number, _)| *number);
-    if current != expected {
-        return Err(moved(expected, current, None));
-    }
     if place.join(&folder_name(generation)).join(METADATA).head().await?.is_none() {
         return Err(Error::verification("the generation is gone").with("generation", folder_name(generation)));
     }
-    let name = format!("{}\n", folder_name(generation));
-    if place.join(CURRENT).swap(found.map(|(_, seen)| seen), name.into()).await? {
-        return Ok(());
+    let entry = serde_json::to_vec(&Entry { generation })
+        .map_err(|source| Error::failed("the pointer cannot be written as JSON").because(source))?;
+    let log = place.join(POINTER);
+    let mut found = None;
+    let moved_to = log::append(&log, |number, latest| {
+        let before = log::entry(&log, number.saturating_sub(1).max(1));
+        found = latest.map(|bytes| generation_in(bytes, &before)).transpose()?;
+        Ok((found == expected).then(|| entry.clone().into()))
+    });
+    match moved_to.await? {
+        Some(_) => Ok(()),
+        None => Err(moved(expected, found, None)),
     }
-    Err(moved(expected, pointer(place).await?.map(|(number, _)| number), None))
 }
 
 /// Removes what was never published, and the generations beyond the newest `keep`.
@@ -239,6 +255,10 @@ async fn retire(place: &Location, before: Option<u64>, current: u64, keep: usize
     old.truncate((old.len() + 1).saturating_sub(keep.max(1)));
     for &number in unpublished.iter().chain(&old) {
         remove(place, number).await?;
+    }
+    let log = place.join(POINTER);
+    for number in log::numbers(&log).await?.into_iter().rev().skip(KEPT_ENTRIES) {
+        log::entry(&log, number).delete().await?;
     }
     Ok(old)
 }
