@@ -237,6 +237,8 @@ impl Predictions {
             .with_table_name(title(&self.job))
             .with_columns(columns.fields().cloned())
             .with_partition_columns([INTERVAL])
+            // With retries, the loser of a race would commit its own creation after the winner's.
+            .with_commit_properties(CommitProperties::default().with_max_retries(0))
             .await;
         match created {
             Ok(table) => Ok(table),

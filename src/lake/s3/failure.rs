@@ -19,6 +19,9 @@ pub struct Failure {
     detail: String,
 }
 
+const BROKEN: &str = "the connection broke";
+const CUT: &str = "the answer was cut off";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trouble {
     Busy,
@@ -121,9 +124,9 @@ impl Failure {
         let what = match error.kind() {
             HttpErrorKind::Connect => "no connection",
             HttpErrorKind::Timeout => "no answer in time",
-            HttpErrorKind::Interrupted | HttpErrorKind::Request => "the connection broke",
+            HttpErrorKind::Interrupted | HttpErrorKind::Request => BROKEN,
             // A body that ends too early is a decoding error to the client.
-            _ => "the answer was cut off",
+            _ => CUT,
         };
         Self::busy(&format!("{what}: {last}"))
     }
@@ -154,8 +157,14 @@ impl Failure {
         Self { trouble: Trouble::Other, detail: last_words(error) }
     }
 
+    /// Whether an error is that of a connection that broke during an answer.
+    pub(super) fn is_cut(error: &Store) -> bool {
+        let failure = Self::of(error);
+        failure.is_busy() && [BROKEN, CUT].iter().any(|what| failure.detail.starts_with(what))
+    }
+
     /// Whether the server refused because of another request that was under way.
-    pub(super) fn is_busy(&self) -> bool {
+    fn is_busy(&self) -> bool {
         self.trouble == Trouble::Busy
     }
 }

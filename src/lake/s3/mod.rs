@@ -194,7 +194,7 @@ fn connect(bucket: &str, environment: Environment<'_>) -> Result<Opened> {
     let chosen = identity::choose(environment, &profiles, &settings)?;
     let store = Bucket {
         name: bucket.to_owned(),
-        patient: LimitStore::new(settings.client(bucket, &chosen, settings.attempts)?, CONCURRENT),
+        patient: Arc::new(LimitStore::new(settings.client(bucket, &chosen, settings.attempts)?, CONCURRENT)),
         once: LimitStore::new(settings.client(bucket, &chosen, 1)?, CONCURRENT),
         retries: settings.attempts - 1,
     };

@@ -6,6 +6,7 @@
 //! as a conflict. So conditional puts are repeated here, and whoever is told "it exists" after such a
 //! doubt looks whose bytes it holds.
 
+use super::Failure;
 use super::failure::clean;
 use super::{BACKOFF_FIRST, BACKOFF_MOST, RETRY_TIME};
 use crate::error::ErrorKind;
@@ -13,7 +14,7 @@ use crate::lake::errors::kind_of_causes;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use object_store::aws::AmazonS3;
 use object_store::limit::LimitStore;
 use object_store::path::Path;
@@ -24,13 +25,14 @@ use object_store::{
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A bucket.
 pub(super) struct Bucket {
     pub(super) name: String,
     /// Repeats requests that failed in passing.
-    pub(super) patient: LimitStore<AmazonS3>,
+    pub(super) patient: Arc<LimitStore<AmazonS3>>,
     /// Sends each request once.
     pub(super) once: LimitStore<AmazonS3>,
     /// How often a request is repeated.
@@ -98,6 +100,80 @@ fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(0.5 + (random >> 11) as f64 / (1_u64 << 54) as f64)
 }
 
+/// Requests that are sent again because their answer was cut off: the library repeats reads of objects,
+/// but not those of listings.
+struct Again {
+    left: usize,
+    wait: Duration,
+    began: Instant,
+}
+
+impl Again {
+    fn new(retries: usize) -> Self {
+        Self { left: retries, wait: BACKOFF_FIRST, began: Instant::now() }
+    }
+
+    fn may(&mut self, error: &Error) -> bool {
+        let may = self.left > 0 && self.began.elapsed() < RETRY_TIME && Failure::is_cut(error);
+        self.left -= usize::from(may);
+        may
+    }
+
+    async fn wait(&mut self) {
+        tokio::time::sleep(jittered(self.wait)).await;
+        self.wait = (self.wait * 2).min(BACKOFF_MOST);
+    }
+}
+
+/// A listing that goes on behind the last object that it gave.
+struct Listing {
+    store: Arc<LimitStore<AmazonS3>>,
+    prefix: Option<Path>,
+    after: Option<Path>,
+    objects: BoxStream<'static, Result<ObjectMeta>>,
+    again: Again,
+}
+
+impl Listing {
+    fn begin(bucket: &Bucket, prefix: Option<&Path>, after: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let store = Arc::clone(&bucket.patient);
+        let (prefix, after) = (prefix.cloned(), after.cloned());
+        let objects = Self::open(&store, prefix.as_ref(), after.as_ref());
+        let listing = Self { store, prefix, after, objects, again: Again::new(bucket.retries) };
+        stream::try_unfold(listing, Self::next).boxed()
+    }
+
+    fn open(
+        store: &LimitStore<AmazonS3>,
+        prefix: Option<&Path>,
+        after: Option<&Path>,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        match after {
+            Some(after) => store.list_with_offset(prefix, after),
+            None => store.list(prefix),
+        }
+    }
+
+    async fn next(mut self) -> Result<Option<(ObjectMeta, Self)>> {
+        loop {
+            match self.objects.try_next().await.map_err(clean) {
+                Ok(Some(object)) => {
+                    self.after = Some(object.location.clone());
+                    return Ok(Some((object, self)));
+                }
+                Ok(None) => return Ok(None),
+                Err(error) if self.again.may(&error) => {
+                    // Lets go of the listing's share of the requests first.
+                    self.objects = stream::empty().boxed();
+                    self.again.wait().await;
+                    self.objects = Self::open(&self.store, self.prefix.as_ref(), self.after.as_ref());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl ObjectStore for Bucket {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
@@ -133,15 +209,21 @@ impl ObjectStore for Bucket {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.patient.list(prefix).map_err(clean).boxed()
+        Listing::begin(self, prefix, None)
     }
 
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.patient.list_with_offset(prefix, offset).map_err(clean).boxed()
+        Listing::begin(self, prefix, Some(offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.patient.list_with_delimiter(prefix).await.map_err(clean)
+        let mut again = Again::new(self.retries);
+        loop {
+            match self.patient.list_with_delimiter(prefix).await.map_err(clean) {
+                Err(error) if again.may(&error) => again.wait().await,
+                done => return done,
+            }
+        }
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
