@@ -17,8 +17,11 @@ const EARLY: TimeDelta = TimeDelta::minutes(5);
 /// Runs the program, and again when what it gave is about to end.
 pub(super) struct ProcessProvider {
     command: String,
-    known: Mutex<Option<(Arc<AwsCredential>, Option<DateTime<Utc>>)>>,
+    known: Mutex<Option<Known>>,
 }
+
+/// Credentials, and when they end.
+type Known = (Arc<AwsCredential>, Option<DateTime<Utc>>);
 
 /// What the program prints.
 #[derive(Deserialize)]

@@ -69,7 +69,7 @@ fn try_start(script: &Path) -> Result<Server, String> {
     let mut watchdog = Command::new("setsid");
     let watchdog =
         watchdog.args(["sh", "-c", &watch]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    let watchdog = watchdog.spawn().unwrap();
+    let mut watchdog = watchdog.spawn().unwrap();
     let path = folder.path().join("start.log");
     let log = std::fs::File::create(&path).unwrap();
     let started = Command::new("bash")
@@ -80,7 +80,11 @@ fn try_start(script: &Path) -> Result<Server, String> {
         .status()
         .unwrap();
     if !started.success() {
-        return Err(std::fs::read_to_string(&path).unwrap());
+        let said = std::fs::read_to_string(&path).unwrap();
+        // What has started is stopped before the next try.
+        drop(watchdog.stdin.take());
+        watchdog.wait().unwrap();
+        return Err(said);
     }
     Ok(Server { port, _watchdog: watchdog, _folder: folder })
 }
