@@ -13,7 +13,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(session: &Session, args: &Args) -> Result<()> {
-    let checked = args.job.check();
+    let checked = args.job.check(&session.engine.runtime)?;
     let Some(job) = checked.job else {
         if session.ui.is_json() {
             session.ui.show(&json!({ "status": "failed", "diagnostics": checked.diagnostics }), String::new)?;

@@ -71,7 +71,7 @@ pub(super) fn run(session: &Session, args: Args) -> Result<()> {
         vec![path_of("tables.transactions.path", &lake.join("transactions")), path_of("home", &args.dir.join("home"))];
     let job = JobArgs { job: PathBuf::from(JOB.0), overrides };
     let engine = &session.engine;
-    let plan = engine.runtime.run(async { Plan::resolve(job.load()?, interval, Utc::now()).await })?;
+    let plan = engine.runtime.run(Plan::resolve(job.load(&engine.runtime)?, interval, Utc::now()))?;
     let outcome = engine.runtime.run_recorded(engine::run(engine, &plan, RunOptions::default()));
     session.meter.clear();
     let receipt = outcome.recorded.receipt;

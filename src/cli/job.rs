@@ -7,12 +7,15 @@ use crate::engine::receipt::Receipt;
 use crate::error::{Error, Result};
 use crate::interval::Interval;
 use crate::job::{self, AlgorithmWords, Checked, Diagnostic, JobFile, MetricWords, Vocabulary};
+use crate::lake::Location;
 use crate::plan::Plan;
 use crate::query::{FeatureSql, SqlDiagnostic};
+use crate::runtime::Runtime;
 use crate::{metrics, models};
 use chrono::Utc;
 use clap::Args;
-use std::io::Write;
+use std::cell::RefCell;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -41,22 +44,38 @@ pub(super) struct RunArgs {
 
 impl JobArgs {
     /// Everything that is wrong with the job file and its SQL, and the job where nothing is.
-    pub(super) fn check(&self) -> Checked {
+    ///
+    /// # Errors
+    /// Where the files lie in a bucket: what the store fails with.
+    pub(super) fn check(&self, runtime: &Runtime) -> Result<Checked> {
         let environment = |name: &str| std::env::var(name).ok();
         let words = vocabulary();
-        let mut checked = job::check(&self.job, &self.overrides, &environment, &words);
+        let failed = RefCell::new(None);
+        let files = |path: &Path| match path.to_str().filter(|path| path.contains("://")) {
+            Some(url) => runtime.run(fetch(url)).map_err(|error| {
+                let told = io::Error::other(error.to_string());
+                failed.borrow_mut().get_or_insert(error);
+                told
+            })?,
+            None => std::fs::read(path),
+        };
+        let mut checked = job::check_with(&self.job, &files, &self.overrides, &environment, &words);
+        // A store that fails is no mistake of the job file.
+        if let Some(error) = failed.take() {
+            return Err(error);
+        }
         if let Some(sql) = &checked.sql {
             checked.diagnostics.extend(sql_mistakes(&sql.text, &sql.path, checked.job.as_ref()));
         }
         if checked.diagnostics.has_errors() {
             checked.job = None;
         }
-        checked
+        Ok(checked)
     }
 
     /// The job, or all its mistakes as one error.
-    pub(super) fn load(&self) -> Result<Arc<JobFile>> {
-        let checked = self.check();
+    pub(super) fn load(&self, runtime: &Runtime) -> Result<Arc<JobFile>> {
+        let checked = self.check(runtime)?;
         match checked.job {
             Some(job) => Ok(Arc::new(job)),
             None => Err(checked.diagnostics.into_error()),
@@ -64,12 +83,21 @@ impl JobArgs {
     }
 }
 
+/// The largest job or SQL file that is read from a bucket.
+const LARGEST_TEXT_BYTES: u64 = 16 << 20;
+
+/// A text in a bucket; the inner error is that there is none.
+async fn fetch(url: &str) -> Result<io::Result<Vec<u8>>> {
+    let found = Location::parse(url, Path::new("/"))?.get_at_most(LARGEST_TEXT_BYTES).await?;
+    Ok(found.map(|bytes| bytes.to_vec()).ok_or_else(|| io::ErrorKind::NotFound.into()))
+}
+
 impl RunArgs {
     /// The plan of the run: everything pinned.
-    pub(super) async fn plan(&self) -> Result<Plan> {
-        let job = self.job.load()?;
+    fn plan(&self, runtime: &Runtime) -> Result<Plan> {
+        let job = self.job.load(runtime)?;
         let interval: Interval = self.interval.parse()?;
-        Plan::resolve(job, interval, Utc::now()).await
+        runtime.run(Plan::resolve(job, interval, Utc::now()))
     }
 
     /// Writes the receipt where the caller wants it, then gives the run's result. A failed run's receipt is its
@@ -123,7 +151,7 @@ impl RunArgs {
 
     /// The plan of a command that changes nothing.
     pub(super) fn previewed(&self, session: &Session) -> Result<Plan> {
-        session.engine.runtime.run(self.plan())
+        self.plan(&session.engine.runtime)
     }
 }
 

@@ -3,10 +3,11 @@
 use super::ui::{bytes, count, pairs, print};
 use super::{Home, Session};
 use crate::error::{Error, Result};
-use crate::lake::check_name;
+use crate::lake::{Location, check_name};
 use crate::lookup::{LookupReader, LookupTable, lookup};
 use clap::Subcommand;
 use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -37,6 +38,16 @@ pub(super) enum Command {
         #[command(flatten)]
         home: Home,
     },
+    /// Fetch the published generation of a home in a bucket onto this machine, for readers here
+    Sync {
+        /// The table: the job's name
+        table: String,
+        #[command(flatten)]
+        home: Home,
+        /// A local home to fetch into: the table is DIR/lookup/TABLE then [default: the cache that `get` reads]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
     /// Read everything back and compare it with the checksum
     #[command(after_help = "Example:\n  lakemill lookup verify card_fraud --home demo/home")]
     Verify {
@@ -52,6 +63,7 @@ pub(super) fn run(session: &Session, command: &Command) -> Result<()> {
         Command::Get { table, key, home } => get(session, table, key, home),
         Command::Stats { table, home } => stats(session, table, home),
         Command::Dump { table, home } => dump(session, table, home),
+        Command::Sync { table, home, dir } => sync(session, table, home, dir.as_deref()),
         Command::Verify { table, home } => verify(session, table, home),
     }
 }
@@ -59,20 +71,59 @@ pub(super) fn run(session: &Session, command: &Command) -> Result<()> {
 fn open(session: &Session, name: &str, home: &Home) -> Result<Box<dyn LookupReader>> {
     check_name("table", name)?;
     let home = home.location()?;
-    let lookups = home.join("lookup");
-    let folder = lookups
-        .join(name)
-        .local_path()
-        .ok_or_else(|| Error::usage("the embedded lookup store is read from a local disk").with("home", &home))?;
-    let table = LookupTable { name: name.to_owned(), store: "file".to_owned(), folder };
-    if let Some(reader) = lookup("file")?.open(&table)? {
+    read(session, LookupTable::under(&home, name, "file")?, &home)
+}
+
+/// The reader of the current generation; it is fetched where it lies in a bucket.
+fn read(session: &Session, table: LookupTable, home: &Location) -> Result<Box<dyn LookupReader>> {
+    let name = table.name.clone();
+    let runtime = &session.engine.runtime;
+    let reader = runtime.run(runtime.block(move || lookup("file")?.open(&table)))?;
+    if let Some(reader) = reader {
         return Ok(reader);
     }
-    let published = session.engine.runtime.run(lookups.children())?;
-    let error = Error::usage("nothing is published in this lookup table").with("table", name).with("home", &home);
-    Err(match crate::error::did_you_mean(name, published.iter().map(String::as_str)) {
+    let published = session.engine.runtime.run(home.join("lookup").children())?;
+    let error = Error::usage("nothing is published in this lookup table").with("table", &name).with("home", home);
+    Err(match crate::error::did_you_mean(&name, published.iter().map(String::as_str)) {
         Some(near) => error.hint(format!("did you mean `{near}`?")),
         None => error.hint("`lakemill score` publishes a job's lookup table; is this its home?"),
+    })
+}
+
+fn sync(session: &Session, name: &str, home: &Home, dir: Option<&Path>) -> Result<()> {
+    check_name("table", name)?;
+    let home = home.location()?;
+    let mut table = LookupTable::under(&home, name, "file")?;
+    if table.remote.is_none() {
+        return Err(Error::usage("this home is on this machine already: there is nothing to fetch")
+            .with("home", &home)
+            .hint("give the s3:// location of the home that the job publishes in"));
+    }
+    if let Some(dir) = dir {
+        let dir = std::path::absolute(dir)
+            .map_err(|source| Error::usage("--dir is no folder").with("--dir", dir.display()).because(source))?;
+        table.folder = dir.join("lookup").join(name);
+    }
+    let folder = table.folder.clone();
+    let reader = read(session, table, &home)?;
+    let metadata = reader.metadata();
+    let result = json!({
+        "table": name,
+        "generation": metadata.generation,
+        "keys": metadata.keys,
+        "bytes": metadata.file_bytes,
+        "interval": metadata.provenance.interval,
+        "folder": folder,
+    });
+    session.ui.show(&result, || {
+        format!(
+            "{name}: generation {} ({} keys, {}) of {} is in {}",
+            metadata.generation,
+            count(metadata.keys),
+            bytes(metadata.file_bytes),
+            metadata.provenance.interval,
+            folder.display()
+        )
     })
 }
 

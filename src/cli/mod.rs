@@ -4,6 +4,7 @@
 
 mod check;
 mod demo;
+mod doctor;
 mod evaluate;
 mod file;
 mod inspect;
@@ -115,6 +116,8 @@ enum Command {
     /// Read a lookup table as an application does
     #[command(subcommand)]
     Lookup(lookup::Command),
+    /// Tell which identity a job uses in each place, and try what it may do there
+    Doctor(doctor::Args),
     /// List and show receipts
     #[command(subcommand)]
     Runs(runs::Command),
@@ -220,6 +223,7 @@ fn dispatch(session: &Session, command: Command) -> Result<()> {
         Command::Query(args) => query::run(session, &args),
         Command::Inspect(args) => inspect::run(session, &args),
         Command::Lookup(command) => lookup::run(session, &command),
+        Command::Doctor(args) => doctor::run(session, &args),
         Command::Runs(command) => runs::run(session, &command),
         Command::Schema => schema::run(session),
     }

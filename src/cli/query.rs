@@ -6,6 +6,7 @@ use super::ui::{bytes as size, count, print};
 use super::{Session, current_dir};
 use crate::error::{Error, Result, ResultExt};
 use crate::interval::Interval;
+use crate::job::JobFile;
 use crate::lake::Location;
 use crate::plan::{Plan, pin_tables};
 use crate::query::{self, FeatureSql, Parameters, PlannedQuery, SessionOptions, from_datafusion};
@@ -23,6 +24,7 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
@@ -63,10 +65,15 @@ enum Format {
 
 pub(super) fn run(session: &Session, args: &Args) -> Result<()> {
     let text = text(&args.sql)?;
+    let job = args
+        .job
+        .as_ref()
+        .map(|job| JobArgs { job: job.clone(), overrides: args.overrides.clone() }.load(&session.engine.runtime));
+    let job = job.transpose()?;
     session.engine.runtime.run(async {
         let memory = usize::try_from(session.engine.memory_bytes).unwrap_or(usize::MAX);
         let mut query = query::Session::new(SessionOptions::ad_hoc(memory, session.engine.runtime.threads()))?;
-        let (tables, parameters) = pinned(args).await?;
+        let (tables, parameters) = pinned(args, job).await?;
         for table in &tables {
             query.register(table).await?;
         }
@@ -96,10 +103,9 @@ fn text(sql: &str) -> Result<String> {
 }
 
 /// The tables that the query may name, and the values of its `$names` where there is an interval.
-async fn pinned(args: &Args) -> Result<(Vec<PinnedTable>, Option<Parameters>)> {
+async fn pinned(args: &Args, job: Option<Arc<JobFile>>) -> Result<(Vec<PinnedTable>, Option<Parameters>)> {
     let (mut tables, mut parameters) = (Vec::new(), None);
-    if let Some(job) = &args.job {
-        let job = JobArgs { job: job.clone(), overrides: args.overrides.clone() }.load()?;
+    if let Some(job) = job {
         match &args.interval {
             Some(interval) => {
                 let interval: Interval = interval.parse()?;

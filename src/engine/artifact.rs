@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 pub fn describe(plan: &Plan, windows: &Windows, fitted: &Fitted, fingerprint: String) -> Result<Artifact> {
     let spec = &plan.job.spec;
     let inputs = plan.tables.iter().map(|table| {
-        let input = Input { version: table.version.clone(), location: table.location.clone() };
+        let input = Input { version: table.version.clone(), identity: table.identity(), location: None };
         (table.name.clone(), input)
     });
     Ok(Artifact {

@@ -11,11 +11,13 @@ use super::run_id::RunMark;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::interval::Interval;
 use crate::lake::Location;
+use crate::lake::errors::because_of;
+use crate::tables::delta_builder;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
 use deltalake::kernel::engine::arrow_conversion::{TryIntoArrow, TryIntoKernel};
-use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TransactionError};
+use deltalake::kernel::transaction::{CommitBuilder, CommitConflictError, CommitProperties, TransactionError};
 use deltalake::kernel::{Action, Add, MetadataExt, Remove, StructType, Transaction};
 use deltalake::parquet::basic::{Compression, ZstdLevel};
 use deltalake::parquet::file::properties::WriterProperties;
@@ -81,11 +83,9 @@ impl Predictions {
     /// Opens the table at its newest version; a table that does not exist yet is empty.
     ///
     /// # Errors
-    /// `failed` where there is a table that can't be read.
+    /// `failed` where there is a table that can't be read; `transient` where a later try may read it.
     pub async fn open(location: Location, job: &str) -> Result<Self> {
-        if let Some(path) = location.local_path()
-            && !path.join("_delta_log").exists()
-        {
+        if !location.join("_delta_log").holds_any().await? {
             return Ok(Self { location, job: job.to_owned(), table: None });
         }
         let mut predictions = Self { location, job: job.to_owned(), table: None };
@@ -289,18 +289,20 @@ impl Predictions {
             .with_table_name(title(&self.job))
             .with_columns(columns.fields().cloned())
             .with_partition_columns([INTERVAL])
+            // With retries, the loser of a race would commit its own creation after the winner's.
+            .with_commit_properties(CommitProperties::default().with_max_retries(0))
             .await;
         match created {
             Ok(table) => Ok(table),
             // Another interval's run created it in the meantime.
-            Err(DeltaTableError::VersionAlreadyExists(_)) => {
+            Err(source) if is_conflict(&source) => {
                 let mut table = self.unloaded()?;
                 table.load().await.map_err(unreadable).at("table", &self.location)?;
                 Ok(table)
             }
-            Err(source) => Err(Error::failed("could not create the predictions table")
-                .with("table", &self.location)
-                .because(source)),
+            Err(source) => {
+                Err(because_of("could not create the predictions table", source)).at("table", &self.location)
+            }
         }
     }
 
@@ -313,11 +315,9 @@ impl Predictions {
                     .because(source)
             })?;
         }
-        deltalake::DeltaTableBuilder::from_url(self.location.url().clone())
-            .and_then(|builder| {
-                // The lake's own store, so that a commit is on the disk before it counts.
-                builder.with_storage_backend(self.location.store(), self.location.url().clone()).build()
-            })
+        // The lake's own store, so that a commit is on the disk before it counts.
+        delta_builder(&self.location)
+            .and_then(deltalake::DeltaTableBuilder::build)
             .map_err(unreadable)
             .at("table", &self.location)
     }
@@ -455,23 +455,93 @@ fn merged_schema(table: &DeltaTable, rows: &SchemaRef) -> Result<Option<deltalak
 }
 
 fn unreadable(source: DeltaTableError) -> Error {
-    Error::failed("could not read the predictions table").because(source)
+    because_of("could not read the predictions table", source)
 }
 
 fn unwritable(source: DeltaTableError) -> Error {
-    Error::failed("could not write the predictions").because(source)
+    because_of("could not write the predictions", source)
 }
 
 fn commit_error(source: DeltaTableError, interval: &Interval) -> Error {
-    let conflict = matches!(&source, DeltaTableError::VersionAlreadyExists(_))
-        || matches!(
-            &source,
-            DeltaTableError::Transaction {
-                source: TransactionError::CommitConflict(_) | TransactionError::MaxCommitAttempts(_)
-            }
-        );
-    if !conflict {
-        return Error::failed("could not commit the predictions").with("interval", interval).because(source);
+    if is_conflict(&source) {
+        return overtaken(interval).because(source);
     }
-    overtaken(interval).because(source)
+    because_of("could not commit the predictions", source).with("interval", interval)
+}
+
+/// Whether somebody else's commit stands in the way: the same run, tried again, looks at it first.
+fn is_conflict(error: &DeltaTableError) -> bool {
+    use CommitConflictError as Conflict;
+    match error {
+        DeltaTableError::VersionAlreadyExists(_) => true,
+        DeltaTableError::Transaction { source } => match source {
+            TransactionError::VersionAlreadyExists(_) | TransactionError::MaxCommitAttempts(_) => true,
+            TransactionError::CommitConflict(conflict) => matches!(
+                conflict,
+                Conflict::ConcurrentAppend
+                    | Conflict::ConcurrentDeleteRead
+                    | Conflict::ConcurrentDeleteDelete
+                    | Conflict::ConcurrentTransaction
+                    // Another interval's run has brought a new column, or made the table.
+                    | Conflict::MetadataChanged
+                    | Conflict::ProtocolChanged(_)
+            ),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use std::io;
+
+    fn interval() -> Interval {
+        "2018-06-20".parse().unwrap()
+    }
+
+    fn store(kind: io::ErrorKind) -> object_store::Error {
+        object_store::Error::Generic { store: "test", source: io::Error::from(kind).into() }
+    }
+
+    fn conflict(conflict: CommitConflictError) -> DeltaTableError {
+        DeltaTableError::Transaction { source: TransactionError::CommitConflict(conflict) }
+    }
+
+    #[test]
+    fn other_writers_commits_are_conflicts_and_broken_tables_are_not() {
+        use CommitConflictError as Conflict;
+        for error in [
+            DeltaTableError::VersionAlreadyExists(3),
+            DeltaTableError::Transaction { source: TransactionError::MaxCommitAttempts(15) },
+            conflict(Conflict::MetadataChanged),
+            conflict(Conflict::ConcurrentTransaction),
+            conflict(Conflict::ConcurrentDeleteDelete),
+            conflict(Conflict::ProtocolChanged("x".to_owned())),
+        ] {
+            assert_eq!(commit_error(error, &interval()).kind(), ErrorKind::Conflict);
+        }
+        for error in [
+            conflict(Conflict::UnsupportedWriterVersion(9)),
+            conflict(Conflict::NoMetadata),
+            DeltaTableError::Transaction { source: TransactionError::DeltaTableAppendOnly },
+        ] {
+            assert_eq!(commit_error(error, &interval()).kind(), ErrorKind::Failed);
+        }
+    }
+
+    #[test]
+    fn what_a_later_try_may_mend_is_transient() {
+        let timeout = || DeltaTableError::ObjectStore { source: store(io::ErrorKind::TimedOut) };
+        assert_eq!(commit_error(timeout(), &interval()).kind(), ErrorKind::Transient);
+        assert_eq!(unreadable(timeout()).kind(), ErrorKind::Transient);
+        assert_eq!(unwritable(timeout()).kind(), ErrorKind::Transient);
+        let parquet = parquet::errors::ParquetError::External(Box::new(store(io::ErrorKind::ConnectionReset)));
+        assert_eq!(unwritable(DeltaTableError::Parquet { source: parquet }).kind(), ErrorKind::Transient);
+        let full = DeltaTableError::ObjectStore { source: store(io::ErrorKind::StorageFull) };
+        assert_eq!(unwritable(full).kind(), ErrorKind::Failed);
+        assert_eq!(unreadable(DeltaTableError::NotInitialized).kind(), ErrorKind::Failed);
+    }
 }

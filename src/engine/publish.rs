@@ -8,7 +8,7 @@
 
 use super::Engine;
 use super::receipt::LookupPublished;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{ErrorKind, Result, ResultExt};
 use crate::interval::instant;
 use crate::job::{JobSpec, Keep, LookupSpec};
 use crate::lookup::{self, GenerationMetadata, Load, LookupStore, LookupTable, Provenance, Sealed, encoded_keys};
@@ -59,7 +59,7 @@ impl Target {
     /// The job's lookup table, if it has one. A damaged current generation is told and replaced.
     ///
     /// # Errors
-    /// Usage: a store that is none, a home that is not local. Verification: a pointer that can't be
+    /// Usage: a store that is none. Verification: a pointer that can't be
     /// read.
     pub async fn open(engine: &Engine, plan: &Plan) -> Result<Option<Self>> {
         let Some(spec) = plan.job.spec.lookup.clone() else { return Ok(None) };
@@ -177,11 +177,7 @@ fn readable(store: &dyn LookupStore, table: &LookupTable) -> Result<Option<Gener
 
 /// Where the job's lookup table lies.
 fn table(plan: &Plan, spec: &LookupSpec) -> Result<LookupTable> {
-    let location = plan.home.join("lookup").join(&plan.job.spec.name);
-    let folder = location.local_path().ok_or_else(|| {
-        Error::usage("the embedded lookup store needs a home on a local disk").with("home", &plan.home)
-    })?;
-    Ok(LookupTable { name: plan.job.spec.name.clone(), store: spec.store.value().to_owned(), folder })
+    LookupTable::under(&plan.home, &plan.job.spec.name, spec.store.value())
 }
 
 async fn fill(engine: &Engine, mut load: Load, mut rows: FileRows) -> Result<Load> {

@@ -19,7 +19,7 @@ pub struct JobFile {
     pub spec: JobSpec,
     /// The file, as the user named it.
     pub path: PathBuf,
-    /// The folder at which relative paths start; absolute.
+    /// The folder at which relative paths start; absolute, or a URL where the job lies in a bucket.
     pub root: PathBuf,
     /// The file's text, as it stands on disk.
     pub text: String,
@@ -64,9 +64,24 @@ pub fn load(
     checked.job.ok_or_else(|| checked.diagnostics.into_error())
 }
 
-/// Reads a job file and finds all its mistakes.
+/// Gives the bytes of a file, or says why it can't be read.
+pub type ReadFile<'a> = &'a dyn Fn(&Path) -> std::io::Result<Vec<u8>>;
+
+/// Reads a job file of this machine and finds all its mistakes.
 pub fn check(path: &Path, overrides: &[String], environment: Environment<'_>, words: &Vocabulary<'_>) -> Checked {
-    let text = match read(path, "job") {
+    check_with(path, &|file| fs::read(file), overrides, environment, words)
+}
+
+/// As [`check`], for files that lie elsewhere: `path` may be a URL (`s3://bucket/jobs/x.toml`), and so are
+/// then the paths that `files` is asked for.
+pub fn check_with(
+    path: &Path,
+    files: ReadFile<'_>,
+    overrides: &[String],
+    environment: Environment<'_>,
+    words: &Vocabulary<'_>,
+) -> Checked {
+    let text = match read(files, path, "job") {
         Ok(text) => text,
         Err(unreadable) => {
             let mut diagnostics = Diagnostics::new();
@@ -79,7 +94,7 @@ pub fn check(path: &Path, overrides: &[String], environment: Environment<'_>, wo
     };
     let (document, mut mistakes) = inspect(&text, overrides, environment, words);
     let place = Project::of(path);
-    let sql = match place.sql(&document) {
+    let sql = match place.sql(&document, files) {
         Some(Ok(sql)) => Some(sql),
         Some(Err(mistake)) => {
             mistakes.push(mistake);
@@ -155,9 +170,9 @@ fn diagnostics(path: &Path, text: &str, overrides: &[String], mistakes: Vec<Mist
 }
 
 /// The text of a file; `what` says in messages which file it is.
-fn read(path: &Path, what: &str) -> Result<String, Box<Diagnostic>> {
+fn read(files: ReadFile<'_>, path: &Path, what: &str) -> Result<String, Box<Diagnostic>> {
     let file = path.display().to_string();
-    let bytes = fs::read(path).map_err(|reason| Box::new(Diagnostic::of_file(&file, unreadable(&reason, what))))?;
+    let bytes = files(path).map_err(|reason| Box::new(Diagnostic::of_file(&file, unreadable(&reason, what))))?;
     String::from_utf8(bytes).map_err(|wrong| {
         let at = wrong.utf8_error().valid_up_to();
         let text = String::from_utf8_lossy(wrong.as_bytes()).into_owned();
@@ -186,7 +201,7 @@ fn neighbour(path: &Path) -> Option<String> {
 
 /// The folder at which a job's relative paths start.
 struct Project {
-    /// Absolute.
+    /// Absolute, or a URL.
     root: PathBuf,
     /// The same, relative where the job file's path was: for the user's eyes.
     shown: PathBuf,
@@ -194,6 +209,12 @@ struct Project {
 
 impl Project {
     fn of(job: &Path) -> Self {
+        if let Some(url) = job.to_str().filter(|path| path.contains("://")) {
+            // In a bucket: the same rule, on the text.
+            let folder = url.rsplit_once('/').map_or(url, |(folder, _)| folder);
+            let root = PathBuf::from(folder.strip_suffix("/jobs").unwrap_or(folder));
+            return Self { shown: root.clone(), root };
+        }
         let folder = job.parent().unwrap_or(Path::new(""));
         let absolute = std::path::absolute(job).unwrap_or_else(|_| job.to_owned());
         let absolute = absolute.parent().unwrap_or(Path::new("/")).to_owned();
@@ -209,11 +230,11 @@ impl Project {
     }
 
     /// The SQL file that a document names, if it names one.
-    fn sql(&self, document: &Node) -> Option<Result<SqlFile, Mistake>> {
+    fn sql(&self, document: &Node, files: ReadFile<'_>) -> Option<Result<SqlFile, Mistake>> {
         let node = document.at(&["features", "sql"])?;
         let written = node.text().filter(|written| !written.is_empty() && !written.contains("://"))?;
         let path = self.shown.join(written);
-        Some(match read(&path, "SQL") {
+        Some(match read(files, &path, "SQL") {
             Ok(text) if text.trim().is_empty() => {
                 let message = format!("the SQL file `{}` is empty", shorten(written));
                 Err(Mistake::new(&node.place, message).hint("write one SELECT of key, time, features and label"))

@@ -27,7 +27,7 @@ mod vocabulary;
 
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use environment::EnvString;
-pub use load::{Checked, JobFile, SqlFile, check, load};
+pub use load::{Checked, JobFile, ReadFile, SqlFile, check, check_with, load};
 pub use schema::job_schema;
 pub use spec::{
     AsofSpec, ClassWeight, ClassWeightRule, ColumnNames, Duration, EncoderSpec, Engine, EvaluateSpec, FeaturesSpec,

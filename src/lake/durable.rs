@@ -2,9 +2,8 @@
 //!
 //! object_store's `LocalFileSystem` writes atomically (a staged file that is renamed or linked), but
 //! syncs nothing: after a power cut a file may be there and empty, which for a commit is the worst of
-//! all states. Here the staged file is synced before it gets its name, and the folder after that.
-//! Multipart uploads (large data files) go the library's way; what names them is written by
-//! [`put_opts`](ObjectStore::put_opts) and checked by counts or hashes when it is read.
+//! all states. Here the staged file is synced before it gets its name, and the folder after that,
+//! whether an object comes whole or in parts.
 
 use super::Put;
 use async_trait::async_trait;
@@ -14,14 +13,16 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path as StorePath;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// [`LocalFileSystem`] with synced puts.
 #[derive(Debug, Default)]
@@ -38,18 +39,12 @@ impl ObjectStore for DurableLocal {
             return self.files.put_opts(location, payload, options).await;
         }
         let path = self.files.path_to_filesystem(location)?;
-        let work = move || write(&path, &payload, create);
-        let written = match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => runtime.spawn_blocking(work).await?,
-            Err(_) => work(),
-        };
-        match written {
-            Ok(Put::Created) => Ok(PutResult { e_tag: None, version: None }),
-            Ok(Put::AlreadyThere) => Err(Error::AlreadyExists {
+        match blocking(move || write(&path, &payload, create)).await? {
+            Put::Created => Ok(PutResult { e_tag: None, version: None }),
+            Put::AlreadyThere => Err(Error::AlreadyExists {
                 path: location.to_string(),
                 source: io::Error::from(io::ErrorKind::AlreadyExists).into(),
             }),
-            Err(source) => Err(Error::Generic { store: "local", source: source.into() }),
         }
     }
 
@@ -58,7 +53,15 @@ impl ObjectStore for DurableLocal {
         location: &StorePath,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.files.put_multipart_opts(location, options).await
+        if !options.attributes.is_empty() {
+            return self.files.put_multipart_opts(location, options).await;
+        }
+        let path = self.files.path_to_filesystem(location)?;
+        let upload = blocking(move || {
+            let (file, staged) = stage(&path, path.parent().unwrap_or(&path))?;
+            Ok(Upload { file, staged, path, written: AtomicU64::new(0) })
+        });
+        Ok(Box::new(DurableUpload { upload: Some(Arc::new(upload.await?)), length: 0 }))
     }
 
     async fn get_opts(&self, location: &StorePath, options: GetOptions) -> Result<GetResult> {
@@ -102,6 +105,92 @@ impl fmt::Display for DurableLocal {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.files, out)
     }
+}
+
+/// An object that comes in parts, each written at its place as it comes.
+#[derive(Debug)]
+struct DurableUpload {
+    /// Gone once the upload was completed or aborted.
+    upload: Option<Arc<Upload>>,
+    /// The parts so far, in bytes: where the next one begins.
+    length: u64,
+}
+
+#[derive(Debug)]
+struct Upload {
+    file: File,
+    staged: PathBuf,
+    path: PathBuf,
+    /// How much of the parts has arrived.
+    written: AtomicU64,
+}
+
+#[async_trait]
+impl MultipartUpload for DurableUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let Some(upload) = self.upload.clone() else { return Box::pin(async { Err(ended()) }) };
+        let start = self.length;
+        self.length += data.content_length() as u64;
+        Box::pin(blocking(move || upload.write(start, &data)))
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let upload = self.upload.take().ok_or_else(ended)?;
+        let length = self.length;
+        blocking(move || upload.finish(length)).await?;
+        Ok(PutResult { e_tag: None, version: None })
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        let upload = self.upload.take().ok_or_else(ended)?;
+        blocking(move || std::fs::remove_file(&upload.staged)).await
+    }
+}
+
+impl Drop for DurableUpload {
+    fn drop(&mut self) {
+        if let Some(upload) = self.upload.take() {
+            let _ = std::fs::remove_file(&upload.staged);
+        }
+    }
+}
+
+impl Upload {
+    fn write(&self, start: u64, data: &PutPayload) -> io::Result<()> {
+        let mut at = start;
+        for part in data.iter() {
+            self.file.write_all_at(part, at)?;
+            at += part.len() as u64;
+        }
+        self.written.fetch_add(at - start, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Syncs, names, syncs the folder; a part that failed or was forgotten leaves a hole and no file.
+    fn finish(&self, length: u64) -> io::Result<()> {
+        let done = match self.written.load(Ordering::Relaxed) == length {
+            true => self.file.sync_all().and_then(|()| std::fs::rename(&self.staged, &self.path)),
+            false => Err(io::Error::other("a part of the upload is missing")),
+        };
+        if done.is_err() {
+            let _ = std::fs::remove_file(&self.staged);
+        }
+        done?;
+        sync_folder(self.path.parent().unwrap_or(&self.path))
+    }
+}
+
+fn ended() -> Error {
+    Error::Generic { store: "local", source: "the upload has ended already".into() }
+}
+
+/// Runs file work where it holds up no I/O thread; at once where there is no runtime.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T> {
+    let done = match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => runtime.spawn_blocking(work).await?,
+        Err(_) => work(),
+    };
+    done.map_err(|source| Error::Generic { store: "local", source: source.into() })
 }
 
 /// Stages, syncs, names, syncs the folder. Nothing with the final name is ever incomplete.
@@ -171,4 +260,67 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::TryStreamExt;
+    use object_store::ObjectStoreExt;
+
+    fn place() -> (tempfile::TempDir, DurableLocal, StorePath) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = StorePath::from_absolute_path(folder.path()).unwrap().join("new").join("data.parquet");
+        (folder, DurableLocal::default(), path)
+    }
+
+    fn on_disk(folder: &Path) -> usize {
+        std::fs::read_dir(folder.join("new")).unwrap().count()
+    }
+
+    #[tokio::test]
+    async fn parts_land_in_order_however_they_are_polled() {
+        let (folder, store, path) = place();
+        let mut upload = store.put_multipart_opts(&path, PutMultipartOptions::default()).await.unwrap();
+        let first = upload.put_part(PutPayload::from_iter([Bytes::from_static(b"one "), Bytes::from_static(b"two ")]));
+        let second = upload.put_part("three ".into());
+        let third = upload.put_part("four".into());
+        third.await.unwrap();
+        first.await.unwrap();
+        let root = StorePath::from_absolute_path(folder.path()).unwrap();
+        let listed: Vec<_> = store.list(Some(&root)).try_collect().await.unwrap();
+        assert!(listed.is_empty(), "visible before it is complete: {listed:?}");
+        assert!(store.head(&path).await.is_err());
+        second.await.unwrap();
+        upload.complete().await.unwrap();
+        let bytes = store.get(&path).await.unwrap().bytes().await.unwrap();
+        assert_eq!(bytes, "one two three four");
+        assert_eq!(on_disk(folder.path()), 1);
+        assert!(upload.complete().await.is_err() && upload.put_part("x".into()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn nothing_remains_of_an_upload_that_is_aborted_or_dropped() {
+        let (folder, store, path) = place();
+        store.put(&path, "old".into()).await.unwrap();
+        let mut upload = store.put_multipart_opts(&path, PutMultipartOptions::default()).await.unwrap();
+        upload.put_part("new".into()).await.unwrap();
+        assert_eq!(on_disk(folder.path()), 2);
+        upload.abort().await.unwrap();
+        assert_eq!(on_disk(folder.path()), 1);
+        let upload = store.put_multipart_opts(&path, PutMultipartOptions::default()).await.unwrap();
+        drop(upload);
+        assert_eq!(on_disk(folder.path()), 1);
+        assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), "old");
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_lacks_a_part_is_no_file() {
+        let (folder, store, path) = place();
+        let mut upload = store.put_multipart_opts(&path, PutMultipartOptions::default()).await.unwrap();
+        drop(upload.put_part("lost".into()));
+        upload.put_part("kept".into()).await.unwrap();
+        assert!(upload.complete().await.unwrap_err().to_string().contains("missing"));
+        assert_eq!(on_disk(folder.path()), 0);
+    }
 }

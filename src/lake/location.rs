@@ -152,6 +152,38 @@ impl Location {
         }
     }
 
+    /// Whether any object lies below this place.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    pub async fn holds_any(&self) -> Result<bool> {
+        Ok(self.first().await?.is_some())
+    }
+
+    /// Any one object at or below this place.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    pub(super) async fn first(&self) -> Result<Option<Self>> {
+        match self.store.list(Some(&self.path)).try_next().await {
+            Ok(first) => Ok(first.map(|object| Self { path: object.location, ..self.clone() })),
+            Err(source) if is_absent(&source) => Ok(None),
+            Err(source) => Err(from_store("list", source)).at("location", self),
+        }
+    }
+
+    /// Reads the beginning of an object: whether it can be read is all that is wanted.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    pub(super) async fn touch(&self) -> Result<()> {
+        let size = self.store.head(&self.path).await.map_err(|source| from_store("read", source))?.size;
+        if size > 0 {
+            self.store.get_range(&self.path, 0..1).await.map_err(|source| from_store("read", source))?;
+        }
+        Ok(())
+    }
+
     /// All objects below this place, at any depth, in the order of their paths.
     ///
     /// # Errors

@@ -5,18 +5,28 @@
 //!   once) and *put if absent* (exactly one of several writers wins). No locks, no renames.
 //! * [`log`] — append-only numbered logs, made of put-if-absent alone
 //! * [`check_name`] — what a model, a job or an alias may be called, since names become paths
+//! * [`errors`] — who must act, by the causes of a library's error
+//! * [`probe()`] — what a place lets us do
 //!
 //! Local writes are as durable as those of a bucket: file and folder are synced to the disk before a
 //! write counts as done (`durable.rs`).
 //!
 //! To add a scheme: one arm in `open.rs`.
 
+mod cache;
 mod durable;
-mod errors;
+pub mod errors;
 mod location;
 pub mod log;
 mod name;
 mod open;
+mod probe;
+mod s3;
+mod transfer;
 
+pub use cache::cache_of;
 pub use location::{Location, Put};
 pub use name::check_name;
+pub use open::identity;
+pub use probe::{Probe, probe};
+pub use s3::Identity;

@@ -5,6 +5,7 @@
 
 use super::durable::DurableLocal;
 use super::location::Location;
+use super::s3::{self, Identity};
 use crate::error::{Error, Result, did_you_mean};
 use object_store::path::Path as StorePath;
 use std::path::{Component, Path, PathBuf};
@@ -18,15 +19,19 @@ pub(super) fn open(text: &str, base: &Path) -> Result<Location> {
     if text.trim().is_empty() {
         return Err(Error::usage("a location is empty").hint("write a path, file:///path or s3://bucket/prefix"));
     }
-    let Some((scheme, _)) = text.split_once("://") else { return local(&base.join(text)) };
+    let Some((scheme, _)) = text.split_once("://") else {
+        // The project of a job that lies in a bucket is that bucket.
+        return match base.to_str().filter(|base| base.contains("://") && !text.starts_with('/')) {
+            Some(base) => open(&format!("{}/{text}", base.trim_end_matches('/')), Path::new("/")),
+            None => local(&base.join(text)),
+        };
+    };
     let place = |error: Error| error.with("location", shown(text));
     let url = Url::parse(text).map_err(|reason| place(Error::usage("the location is not a URL").because(reason)))?;
     match url.scheme() {
         "file" => local(&file_path(&url).map_err(place)?),
-        "s3" => Err(place(
-            Error::usage("locations of the scheme `s3` are not supported yet in this version")
-                .hint("use a local path or file://"),
-        )),
+        // Hadoop's name for the same.
+        "s3" | "s3a" => bucket(&url).map_err(place),
         _ => Err(place(Error::usage("unknown scheme of a location").with("scheme", scheme).hint(
             match did_you_mean(url.scheme(), SCHEMES.iter().copied()) {
                 Some(near) => format!("did you mean `{near}://`?"),
@@ -49,6 +54,40 @@ fn shown(text: &str) -> String {
     url.set_query(None);
     url.set_fragment(None);
     url.to_string()
+}
+
+/// Who asks for what lies at `location`, and where; nothing for a local place.
+///
+/// # Errors
+/// Usage: credentials or settings that are incomplete or contradict each other.
+pub fn identity(location: &Location) -> Result<Option<Identity>> {
+    match (location.url().scheme(), location.url().host_str()) {
+        ("s3", Some(bucket)) => s3::identity(bucket).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn bucket(url: &Url) -> Result<Location> {
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Error::usage("credentials do not belong into a location")
+            .hint("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"));
+    }
+    if url.query().is_some() || url.fragment().is_some() || url.port().is_some() {
+        return Err(Error::usage("a location in S3 is a bucket and a path, and nothing else")
+            .hint("write s3://bucket/path; the server's address goes into AWS_ENDPOINT_URL"));
+    }
+    let name = url.host_str().unwrap_or_default();
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if !(3..=255).contains(&name.len()) || !name.bytes().all(is_name) {
+        return Err(Error::usage("this is not the name of a bucket").hint("write s3://bucket/path"));
+    }
+    let path = url.path().trim_matches('/');
+    let within =
+        StorePath::from_url_path(path).map_err(|reason| Error::usage("the path can't be used").because(reason))?;
+    let plain = format!("s3://{name}/{path}");
+    let plain = Url::parse(plain.trim_end_matches('/'))
+        .map_err(|reason| Error::usage("the location is not a URL").because(reason))?;
+    Ok(Location::with_store(plain, s3::open(name)?, within))
 }
 
 fn file_path(url: &Url) -> Result<PathBuf> {
@@ -97,16 +136,18 @@ mod tests {
 
     #[test]
     fn secrets_are_never_shown() {
-        for text in ["s3://AKID:SECRET@bucket/p?token=SECRET#SECRET", "s3://AKID:SEC/RET@bucket:x", "s4://u:SECRET@h/p"]
+        for text in ["s3://AKID:HIDDEN@bucket/p?token=HIDDEN#HIDDEN", "s3://AKID:HID/DEN@bucket:x", "s4://u:HIDDEN@h/p"]
         {
             let error = open(text, Path::new("/")).unwrap_err();
             let told = format!("{error:?}");
-            assert!(!told.contains("SEC") && !told.contains("AKID"), "{told}");
+            assert!(!told.contains("HID") && !told.contains("AKID"), "{told}");
         }
     }
 
     #[test]
     fn unknown_schemes_are_refused_with_the_nearest() {
+        let error = open("s4://bucket/x", Path::new("/")).unwrap_err();
+        assert!(error.hint_text().unwrap().contains("s3"), "{error:?}");
         let error = open("files:///x", Path::new("/")).unwrap_err();
         assert!(error.hint_text().unwrap().contains("`file://`"), "{error:?}");
         assert!(open("", Path::new("/")).is_err());

@@ -35,20 +35,42 @@ pub use metadata::{Column, FORMAT, GenerationMetadata, Provenance};
 pub use sample::{SAMPLE_KEYS, Sampled};
 
 use crate::error::{Error, Result, did_you_mean};
+use crate::lake::{Location, cache_of};
 use std::path::PathBuf;
 
-/// A lookup table: its name, the store that keeps it, and its folder under `home`.
+/// A lookup table: its name, the store that keeps it, and where it lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LookupTable {
     /// The table's name, which is the job's.
     pub name: String,
     /// The store as the job file says it: `file`, or later the URL of a server.
     pub store: String,
-    /// `<home>/lookup/<table>` on the local disk.
+    /// `<home>/lookup/<table>` on the local disk; of a home in a bucket, the copy on this machine.
     pub folder: PathBuf,
+    /// `<home>/lookup/<table>` in a bucket; absent where the home is a local folder.
+    pub remote: Option<Location>,
 }
 
-/// Where generations are kept and read. All methods block.
+impl LookupTable {
+    /// The table `name` under `home`.
+    ///
+    /// # Errors
+    /// Usage: a home in a bucket, and nothing tells where this machine keeps copies.
+    pub fn under(home: &Location, name: &str, store: &str) -> Result<Self> {
+        let place = home.join("lookup").join(name);
+        let (name, store) = (name.to_owned(), store.to_owned());
+        Ok(match place.local_path() {
+            Some(folder) => Self { name, store, folder, remote: None },
+            None => {
+                let folder = cache_of(home)?.join("lookup").join(&name);
+                Self { name, store, folder, remote: Some(place) }
+            }
+        })
+    }
+}
+
+/// Where generations are kept and read. All methods block; those of a table with a
+/// [`remote`](LookupTable::remote) are called on a thread that belongs to a tokio runtime and may block.
 pub trait LookupStore: Sync {
     /// The name in `[lookup] store`, or the scheme of the URL that stands there.
     fn name(&self) -> &'static str;
@@ -68,7 +90,8 @@ pub trait LookupStore: Sync {
     /// A conflict where the same attempt is still loading; a failure of the store.
     fn begin(&self, table: &LookupTable, attempt: &str) -> Result<Box<dyn Staging>>;
 
-    /// Opens the current generation; `None` where nothing has been published.
+    /// Opens the current generation, fetched where it lies in a bucket; `None` where nothing has been
+    /// published.
     ///
     /// # Errors
     /// A verification error where the generation is missing, damaged or not the one recorded.

@@ -6,6 +6,8 @@
 
 use super::{Session, SessionOptions, from_datafusion};
 use crate::error::Result;
+use crate::lake::Location;
+use crate::tables::register_store;
 use arrow::array::{BinaryArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::Column;
@@ -15,6 +17,7 @@ use datafusion::prelude::{DataFrame, Expr, ParquetReadOptions, col};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use std::hash::{Hash, Hasher};
+use std::path::Path;
 use std::sync::Arc;
 
 /// What a sort holds in memory before it spills, in bytes.
@@ -96,6 +99,9 @@ async fn read(files: &[String]) -> Result<DataFrame> {
         let execution = &mut state.config_mut().options_mut().execution;
         execution.sort_spill_reservation_bytes = MERGE_BYTES;
         execution.parquet.schema_force_view_types = false;
+    }
+    if let Some(file) = files.first() {
+        register_store(context, &Location::parse(file, Path::new("/"))?);
     }
     context.read_parquet(files.to_vec(), ParquetReadOptions::default()).await.map_err(from_datafusion)
 }

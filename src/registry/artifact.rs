@@ -134,8 +134,13 @@ pub struct RowCounts {
 pub struct Input {
     /// The version, or what stands for it where the format has none.
     pub version: String,
-    /// Where the table lies; without credentials.
-    pub location: String,
+    /// Which table it is: the id in a Delta table's own metadata; empty for plain files, whose version
+    /// says it. Not where it lies: the same table in another place makes the same model.
+    #[serde(default)]
+    pub identity: String,
+    /// Where the table lay: in files of format 1 alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
 }
 
 /// A metric with its interval of confidence; what is not finite is written as null and read as NaN.

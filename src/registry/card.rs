@@ -76,7 +76,7 @@ fn data(artifact: &Artifact) -> String {
     let inputs: Vec<[String; 3]> = artifact
         .inputs
         .iter()
-        .map(|(name, input)| [name.clone(), input.version.clone(), input.location.clone()])
+        .map(|(name, input)| [name.clone(), input.version.clone(), input.identity.clone()])
         .collect();
     let rows = &artifact.rows;
     let windows = [
@@ -88,7 +88,7 @@ fn data(artifact: &Artifact) -> String {
     ];
     let mut body = format!(
         "{}\n{}",
-        table(["table", "version", "location"], &inputs),
+        table(["table", "version", "table id"], &inputs),
         table(["rows", "events", "count"], &windows)
     );
     if !rows.train_classes.is_empty() {
@@ -217,7 +217,8 @@ fn reproduce(described: &Described) -> String {
         Some(job) => {
             let told = format!(
                 "Save the SQL above as `{sql_file}` and this as `{}.toml` beside it. These are the settings with which \
-                 the version was trained, whatever `--set` had changed in its job file.\n\n{}\n",
+                 the version was trained, whatever `--set` had changed in its job file; write in where the tables \
+                 lie (the table ids are above).\n\n{}\n",
                 artifact.model,
                 fenced("toml", &job)
             );

@@ -7,6 +7,7 @@
 use super::by_id::ById;
 use super::delta_features::Protocol;
 use super::delta_log::Header;
+use super::delta_store::delta_builder;
 use super::delta_versions::{Versions, in_commit_timestamp};
 use super::errors::{from_datafusion, from_delta, from_store, unreadable_feature};
 use super::in_order::InOrder;
@@ -21,9 +22,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use datafusion::catalog::TableProvider;
 use datafusion::prelude::SessionContext;
+use deltalake::DeltaTable;
+use deltalake::DeltaTableError;
 use deltalake::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
 use deltalake::kernel::Snapshot;
-use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use object_store::{ObjectStore, ObjectStoreExt};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -93,8 +95,7 @@ async fn load(
     store: Arc<dyn ObjectStore>,
     version: Option<u64>,
 ) -> std::result::Result<DeltaTable, DeltaTableError> {
-    let url = location.url().clone();
-    let builder = DeltaTableBuilder::from_url(url.clone())?.with_storage_backend(store, url);
+    let builder = delta_builder(location)?.with_storage_backend(store, location.url().clone());
     let builder = match version {
         Some(version) => builder.with_version(version),
         None => builder,

@@ -3,6 +3,7 @@
 //! The libraries wrap each other's errors several layers deep; what decides is the innermost one.
 
 use crate::error::{Error, ErrorKind};
+use crate::lake::errors::{because_of, hint_of_causes, kind_of_causes};
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use datafusion::parquet::errors::ParquetError;
@@ -23,6 +24,9 @@ pub fn from_datafusion(error: DataFusionError) -> Error {
     }
     if let Some(store) = find::<object_store::Error>(&error) {
         return told(store).because(error);
+    }
+    if kind_of_causes(&error) == ErrorKind::Transient {
+        return because_of("the store did not answer", error);
     }
     let root = innermost(&error);
     if let Some(path) = missing_path(&root.strip_backtrace()) {
@@ -55,6 +59,9 @@ pub fn from_store(source: object_store::Error) -> Error {
 pub(super) fn from_delta(error: deltalake::DeltaTableError) -> Error {
     if let Some(store) = find::<object_store::Error>(&error) {
         return told(store).because(error);
+    }
+    if kind_of_causes(&error) == ErrorKind::Transient {
+        return because_of("the Delta table could not be read", error);
     }
     let text = error.to_string();
     if let Some(refusal) = unreadable_feature(&text) {
@@ -96,13 +103,21 @@ fn as_in_the_log(name: &str) -> String {
 }
 
 fn told(error: &object_store::Error) -> Error {
+    let told = named(error);
+    match hint_of_causes(error) {
+        Some(hint) if told.hint_text().is_none() => told.hint(hint),
+        _ => told,
+    }
+}
+
+fn named(error: &object_store::Error) -> Error {
     use object_store::Error as Store;
     match error {
         Store::NotFound { path, .. } => missing_file(Some(path)),
         Store::PermissionDenied { path, .. } => Error::failed("permission denied").with("file", path),
         Store::Unauthenticated { path, .. } => Error::failed("the credentials were not accepted").with("file", path),
         Store::Precondition { path, .. } | Store::NotModified { path, .. } => changed_file(path),
-        other if is_transient(&other.to_string()) => {
+        other if kind_of_causes(other) == ErrorKind::Transient => {
             Error::new(ErrorKind::Transient, "the object store did not answer")
         }
         other => Error::failed(format!("the object store failed: {}", plain(&other.to_string()))),
@@ -255,13 +270,6 @@ fn missing_path(text: &str) -> Option<String> {
         let end = if after.is_empty() { tail.find(['\n', ' ']).unwrap_or(tail.len()) } else { tail.find(after)? };
         Some(tail[..end].to_owned())
     })
-}
-
-fn is_transient(text: &str) -> bool {
-    const MARKS: &[&str] =
-        &["timed out", "timeout", "slow down", "slowdown", "throttl", "too many requests", "503", "429", "connection"];
-    let text = text.to_lowercase();
-    MARKS.iter().any(|mark| text.contains(mark))
 }
 
 /// A library's message as a fragment: its first line, lower-case start, no full stop.

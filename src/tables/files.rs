@@ -53,7 +53,7 @@ pub(super) fn extension(path: &Path) -> Option<&str> {
 }
 
 /// Makes the store of `location` known to the session, under the location's scheme and host.
-pub(super) fn register_store(session: &SessionContext, location: &Location) {
+pub fn register_store(session: &SessionContext, location: &Location) {
     session.register_object_store(&store_url(location), location.store());
 }
 

@@ -17,6 +17,7 @@ mod csv;
 mod delta;
 pub mod delta_features;
 mod delta_log;
+mod delta_store;
 mod delta_versions;
 pub mod errors;
 mod files;
@@ -33,6 +34,8 @@ mod pinned;
 mod place;
 mod plain_table;
 
+pub use delta_store::delta_builder;
+pub use files::register_store;
 pub use inspect::{History, Inspection};
 pub use pinned::{At, PinnedTable, TableRequest};
 pub use place::Place;

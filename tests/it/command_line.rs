@@ -99,7 +99,8 @@ fn a_training_tells_what_it_left_in_the_gap_and_which_class_was_taken_for_which(
         rest.split_once("```\n").unwrap().0.to_owned()
     };
     place.write("again/risk.sql", block("sql"));
-    place.write("again/risk.toml", block("toml"));
+    let lies = place.path().join("lake/transactions").display().to_string();
+    place.write("again/risk.toml", block("toml").replace("WHERE transactions LIES", &lies));
     let command = block("sh").replace("risk.toml", "again/risk.toml");
     let words: Vec<&str> = command.split_whitespace().skip(1).collect();
     call(&place, &words).expect(0);

@@ -213,7 +213,7 @@ impl Scorer {
 
 fn generation(place: &Place) -> GenerationMetadata {
     let folder = place.path().join("home/lookup/risk");
-    let table = LookupTable { name: "risk".to_owned(), store: "file".to_owned(), folder };
+    let table = LookupTable { name: "risk".to_owned(), store: "file".to_owned(), folder, remote: None };
     let reader = lookup::lookup("file").unwrap().open(&table).unwrap().unwrap();
     reader.verify().unwrap();
     reader.metadata().clone()

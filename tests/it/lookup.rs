@@ -27,7 +27,7 @@ fn store() -> &'static dyn LookupStore {
 }
 
 fn table(home: &TempDir) -> LookupTable {
-    LookupTable { name: "fraud".into(), store: "file".into(), folder: home.path().join("lookup/fraud") }
+    LookupTable { name: "fraud".into(), store: "file".into(), folder: home.path().join("lookup/fraud"), remote: None }
 }
 
 fn provenance(run: &str) -> Provenance {

@@ -27,6 +27,7 @@ mod models_traps;
 mod nightly;
 mod query;
 mod registry;
+mod s3;
 mod scoring;
 mod shared;
 mod shipped;

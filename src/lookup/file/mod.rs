@@ -14,14 +14,19 @@
 //! language does the same (`py-lmdb`: `lmdb.open(path, readonly=True, lock=False)`), and reads `CURRENT`
 //! again where the generation has gone in between.
 //!
+//! Where the home lies in a bucket, generations are loaded and verified in such a folder on this machine
+//! and then uploaded, and readers fetch them into one: see `remote.rs` and `mirror.rs`.
+//!
 //! What a crash leaves is told by name alone. Whatever starts with a dot is garbage unless its owner
 //! lives. A generation above the current one was never published (or was rolled back from): nobody
 //! reads it, and the next flip past it removes it.
 
 mod disk;
 mod environment;
+mod mirror;
 mod pointer;
 mod reader;
+mod remote;
 mod staging;
 mod sweep;
 
@@ -45,22 +50,39 @@ impl LookupStore for FileStore {
     }
 
     fn current(&self, table: &LookupTable) -> Result<Option<u64>> {
-        pointer::read(&table.folder)
+        match &table.remote {
+            Some(place) => remote::current(place),
+            None => pointer::read(&table.folder),
+        }
     }
 
     fn begin(&self, table: &LookupTable, attempt: &str) -> Result<Box<dyn Staging>> {
-        Ok(Box::new(staging::FileStaging::begin(&table.folder, attempt)?))
+        let local = staging::FileStaging::begin(&table.folder, attempt)?;
+        Ok(match &table.remote {
+            Some(place) => Box::new(remote::RemoteStaging::new(local, place.clone(), attempt)),
+            None => Box::new(local),
+        })
     }
 
     fn open(&self, table: &LookupTable) -> Result<Option<Box<dyn LookupReader>>> {
+        if let Some(place) = &table.remote {
+            let Some(generation) = mirror::fetch_current(place, &table.folder)? else { return Ok(None) };
+            return Ok(Some(Box::new(reader::FileReader::open(&table.folder, generation)?)));
+        }
         Ok(reader::open_current(&table.folder)?.map(|reader| Box::new(reader) as Box<dyn LookupReader>))
     }
 
     fn open_generation(&self, table: &LookupTable, generation: u64) -> Result<Box<dyn LookupReader>> {
+        if let Some(place) = &table.remote {
+            mirror::fetch(place, &table.folder, generation)?;
+        }
         Ok(Box::new(reader::FileReader::open(&table.folder, generation)?))
     }
 
     fn generations(&self, table: &LookupTable) -> Result<Vec<GenerationMetadata>> {
+        if let Some(place) = &table.remote {
+            return remote::generations(place);
+        }
         let numbers = numbers(&table.folder)?;
         numbers.into_iter().map(|number| reader::metadata(&table.folder, number)).collect()
     }

@@ -30,8 +30,8 @@ pub struct FileStaging {
 }
 
 /// A folder that is removed when it is dropped before it has become a generation.
-struct Aside {
-    folder: PathBuf,
+pub(super) struct Aside {
+    pub(super) folder: PathBuf,
     /// Locked as long as this process works on the folder.
     _owner: File,
     is_sealed: bool,
@@ -68,6 +68,11 @@ impl FileStaging {
         sweep::trash(table)?;
         let writer = Writer::create(&aside.folder)?;
         Ok(Self { table: table.to_owned(), writer: Some(writer), aside, chunk: Chunk::default() })
+    }
+
+    /// The table's folder, and the complete generation beside it.
+    pub(super) fn into_parts(self) -> (PathBuf, Aside) {
+        (self.table, self.aside)
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -327,7 +332,7 @@ fn retire(table: &Path, current: u64, keep: usize, held: &TableLock) -> Result<V
     Ok(old)
 }
 
-fn moved(expected: Option<u64>, current: Option<u64>, leftover: Option<Error>) -> Error {
+pub(super) fn moved(expected: Option<u64>, current: Option<u64>, leftover: Option<Error>) -> Error {
     let name = |number: Option<u64>| number.map_or_else(|| "none".to_owned(), folder_name);
     let error = Error::conflict("another run has published this lookup table meanwhile")
         .with("expected", name(expected))

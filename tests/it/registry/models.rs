@@ -114,8 +114,11 @@ fn artifact(model: &str, fingerprint: &str, encoder: Encoder) -> Artifact {
         },
         rows: RowCounts { train: 39, test: 12, unlabelled: 3, rejected: 1, gap: 5, train_classes: vec![30, 9] },
         inputs: BTreeMap::from([
-            ("transactions".to_owned(), Input { version: "812".to_owned(), location: "/lake/transactions".to_owned() }),
-            ("airlines".to_owned(), Input { version: "a1b2c3".to_owned(), location: "/lake/airlines".to_owned() }),
+            (
+                "transactions".to_owned(),
+                Input { version: "812".to_owned(), identity: "0a1b-2c3d".to_owned(), location: None },
+            ),
+            ("airlines".to_owned(), Input { version: "a1b2c3".to_owned(), identity: String::new(), location: None }),
         ]),
         metrics: metrics(0.9),
         confusion: Some(vec![vec![9.0, 1.0], vec![0.5, 1.5]]),

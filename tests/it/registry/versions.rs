@@ -178,7 +178,7 @@ async fn the_card_tells_what_the_model_is() {
     for told in [
         "# card_fraud 1\n",
         "the probability that `tx_fraud` is true",
-        "| transactions | 812 | /lake/transactions |",
+        "| transactions | 812 | 0a1b-2c3d |",
         "| trained on | 2018-05-30_2018-06-06 | 39 |",
         "| roc_auc | 0.9 [0.89, 0.91] | 0.5 [0.49, 0.51] |",
         "| metric | model | baseline (prior) |",

@@ -1,0 +1,141 @@
+//! `lakemill doctor`: who asks for what in each place of a job, and what is allowed there.
+
+use super::Session;
+use super::job::JobArgs;
+use super::ui::{pairs, table};
+use crate::engine::run_id::attempt_id;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::lake::{Identity, Location, identity, probe};
+use clap::Args as ClapArgs;
+use serde::Serialize;
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    #[command(flatten)]
+    job: JobArgs,
+}
+
+/// One place of the job, and what was found there.
+#[derive(Serialize)]
+struct Examined {
+    /// `home`, or the table's name.
+    place: String,
+    location: String,
+    /// Absent for a local place.
+    identity: Option<Identity>,
+    list: Option<bool>,
+    read: Option<bool>,
+    write: Option<bool>,
+    put_if_absent: Option<bool>,
+    error: Option<Told>,
+    #[serde(skip)]
+    kind: Option<ErrorKind>,
+}
+
+#[derive(Serialize)]
+struct Told {
+    code: &'static str,
+    message: String,
+    reasons: Vec<String>,
+    hint: Option<String>,
+}
+
+impl From<&Error> for Told {
+    fn from(error: &Error) -> Self {
+        let hint = error.hint_text().map(str::to_owned);
+        Self { code: error.kind().code(), message: error.to_string(), reasons: error.causes(), hint }
+    }
+}
+
+pub(super) fn run(session: &Session, args: &Args) -> Result<()> {
+    let job = args.job.load(&session.engine.runtime)?;
+    let examined = session.engine.runtime.run(async {
+        // Only the home is written to: nothing of a table is lakemill's to change.
+        let mut examined = vec![examine("home", job.spec.home.value(), &job.root, Some(attempt_id())).await];
+        for (name, table) in &job.spec.tables {
+            examined.push(examine(name, table.path.value(), &job.root, None).await);
+        }
+        Ok(examined)
+    })?;
+    session.meter.clear();
+    let failed = examined.iter().find_map(|place| Some((place, place.kind?)));
+    let status = if failed.is_some() { "failed" } else { "done" };
+    session
+        .ui
+        .show(&serde_json::json!({ "status": status, "job": job.spec.name, "places": examined }), || text(&examined))?;
+    match failed {
+        Some((place, kind)) => {
+            Err(Error::new(kind, "not everything that the job needs works").with("place", &place.place))
+        }
+        None => Ok(()),
+    }
+}
+
+async fn examine(place: &str, written: &str, root: &std::path::Path, name: Option<String>) -> Examined {
+    let mut examined = Examined {
+        place: place.to_owned(),
+        location: String::new(),
+        identity: None,
+        list: None,
+        read: None,
+        write: None,
+        put_if_absent: None,
+        error: None,
+        kind: None,
+    };
+    let opened = Location::parse(written, root).and_then(|location| Ok((identity(&location)?, location)));
+    let error = match opened.at("key", place) {
+        Ok((identity, location)) => {
+            examined.location = location.to_string();
+            examined.identity = identity;
+            let probe = probe(&location, name.as_deref()).await;
+            (examined.list, examined.read) = (probe.list, probe.read);
+            (examined.write, examined.put_if_absent) = (probe.write, probe.put_if_absent);
+            // An empty home is new; an empty table is none.
+            let nothing = name.is_none() && probe.error.is_none() && probe.read.is_none();
+            let missing = nothing.then(|| Error::usage("the table does not exist: nothing lies there"));
+            probe.error.or(missing)
+        }
+        Err(error) => Some(error),
+    };
+    examined.error = error.as_ref().map(Told::from);
+    examined.kind = error.as_ref().map(Error::kind);
+    examined
+}
+
+fn text(examined: &[Examined]) -> String {
+    let word = |tried: Option<bool>| match tried {
+        Some(true) => "yes".to_owned(),
+        Some(false) => "NO".to_owned(),
+        None => "-".to_owned(),
+    };
+    let row = |place: &Examined| {
+        let (list, read) = (word(place.list), word(place.read));
+        let (write, put) = (word(place.write), word(place.put_if_absent));
+        vec![place.place.clone(), place.location.clone(), list, read, write, put]
+    };
+    let rows: Vec<Vec<String>> = examined.iter().map(row).collect();
+    let mut text = table(&["place", "location", "list", "read", "write", "put if absent"], &rows);
+    let mut told: Vec<&Identity> = Vec::new();
+    for identity in examined.iter().filter_map(|place| place.identity.as_ref()) {
+        if told.contains(&identity) {
+            continue;
+        }
+        told.push(identity);
+        let key = identity.access_key.clone().unwrap_or_else(|| "-".to_owned());
+        let facts = [
+            ("identity", identity.source.clone()),
+            ("access key", key),
+            ("endpoint", identity.endpoint.clone()),
+            ("region", identity.region.clone()),
+        ];
+        text.push_str(&format!("\n\n{}", pairs(&facts)));
+    }
+    for place in examined {
+        let Some(error) = &place.error else { continue };
+        text.push_str(&format!("\n\n{}: {}", place.place, error.message));
+        error.reasons.iter().for_each(|reason| text.push_str(&format!("\n  because: {reason}")));
+        error.hint.iter().for_each(|hint| text.push_str(&format!("\n  hint: {hint}")));
+    }
+    text
+}
