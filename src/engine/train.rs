@@ -114,14 +114,20 @@ impl Training<'_> {
         let candidate = Candidate { task: artifact.task, classes: &artifact.classes };
         let champion = self.champion().await?;
         let finding = match &champion {
-            Some(record) if Some(record.version) == known => None,
-            champion => Some(self.judge(candidate, rows, champion.as_ref()).await?),
+            Some(record) if Some(record.version) == known => Ok(None),
+            champion => self.judge(candidate, rows, champion.as_ref()).await.map(Some),
+        };
+        // A champion that is lost or damaged must not keep its successor out of the registry.
+        let finding = match finding {
+            Err(error) if error.kind() != ErrorKind::Verification => return Err(error),
+            finding => finding,
         };
         run.steps.begin("register");
         let version = self.registry.register(&artifact, &predictor, &golden).await?;
         let model = self.registry.load(&version.model, version.version).await?;
         same_as_before(&model, &predictor)?;
-        self.announce(run, version, champion, finding).await
+        self.challenge(run, &version).await?;
+        self.announce(run, version, champion, finding?).await
     }
 
     /// The same inputs were trained from before: only the gate may find something new.
@@ -137,6 +143,7 @@ impl Training<'_> {
                 Some(self.judge(candidate, rows, champion.as_ref()).await?)
             }
         };
+        self.challenge(run, &model.version).await?;
         self.announce(run, model.version.clone(), champion, finding).await
     }
 
@@ -156,7 +163,17 @@ impl Training<'_> {
         gate::against(self.engine, self.plan, candidate, rows, &champion).await
     }
 
-    /// Lets the aliases know of the model, and makes it the champion where the gate and the options let it.
+    /// Makes the model the challenger, unless it has been that before.
+    async fn challenge(&self, run: &Run, version: &ModelVersion) -> Result<()> {
+        let challengers = self.registry.history(&version.model, CHALLENGER).await?;
+        if !challengers.iter().any(|record| record.version == version.version) {
+            let change = self.engine.change("trained", Some(&run.receipt.run_id), serde_json::Value::Null);
+            self.registry.promote(&version.model, CHALLENGER, version.version, &change, None).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells of the gate, and makes the model the champion where the gate and the options let it.
     /// Without a finding it is the champion already.
     async fn announce(
         &self,
@@ -165,11 +182,6 @@ impl Training<'_> {
         champion: Option<AliasRecord>,
         finding: Option<Finding>,
     ) -> Result<Trained> {
-        let challengers = self.registry.history(&version.model, CHALLENGER).await?;
-        if !challengers.iter().any(|record| record.version == version.version) {
-            let change = self.engine.change("trained", Some(&run.receipt.run_id), serde_json::Value::Null);
-            self.registry.promote(&version.model, CHALLENGER, version.version, &change, None).await?;
-        }
         let gate = match finding {
             Some(finding) => finding.of(version.version),
             None => GateOutcome::already_champion(version.version),
