@@ -238,7 +238,8 @@ async fn refusal(change: impl Fn(&mut AsofJoin)) -> Error {
 
 #[tokio::test]
 async fn mistakes_are_named_with_a_hint() {
-    let cases: [(&str, fn(&mut AsofJoin)); 8] = [
+    type Change = fn(&mut AsofJoin);
+    let cases: [(&str, Change); 8] = [
         ("table", |join| join.table = "fact".to_owned()),
         ("did you mean `time`?", |join| join.time = "tme".to_owned()),
         ("this column is no time but Int64", |join| join.time = "number".to_owned()),

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AsofSpec {
-    /// The table: a name under [tables].
+    /// The table: a name under `[tables]`.
     #[schemars(length(min = 1))]
     pub table: String,
     /// The columns that must be equal, e.g. ["customer_id"], or { sql_column = "table_column" }; NULL equals nothing.

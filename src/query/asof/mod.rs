@@ -18,7 +18,7 @@
 //! One row in, one row out, in the same order. The result does not depend on the order in which
 //! either side comes, on the sizes of batches, on threads or on memory.
 //!
-//! **How.** The spine is read in chunks: its keys and times stay in memory, its batches in a [`Spool`]
+//! **How.** The spine is read in chunks: its keys and times stay in memory, its batches in a `Spool`
 //! that spills. Positions of a chunk are ordered by key and time; the table is then read once, and
 //! each of its rows becomes, by a hash of its key and a binary search, a candidate for the first
 //! position at which it counts. A last pass carries the newest candidate of each key on to the later
