@@ -5,6 +5,7 @@
 
 use super::disk::{self, TableLock};
 use super::remote::{self, wait};
+use super::staging::Aside;
 use super::sweep::{self, OWNER, STAGING};
 use super::{DATA, METADATA, folder_name, generation_folder, numbers, pointer};
 use crate::error::{Error, ErrorKind, Result};
@@ -59,28 +60,13 @@ pub fn fetch(place: &Location, table: &Path, generation: u64) -> Result<()> {
     {
         return Ok(());
     }
-    let aside = table.join(format!("{STAGING}fetch-{}-{generation}", std::process::id()));
-    let owner = {
+    let aside = {
         let held = TableLock::hold(table)?;
         sweep::dead_stagings(table, &held)?;
-        claim(&aside)?
+        Aside::claim(table.join(format!("{STAGING}fetch-{}-{generation}", std::process::id())))?
     };
-    let fetched = download(place, &aside, &metadata);
-    if fetched.is_err() {
-        let _ = fs::remove_dir_all(&aside);
-    }
-    fetched?;
-    name(table, &aside, generation)?;
-    drop(owner);
-    Ok(())
-}
-
-fn claim(aside: &Path) -> Result<File> {
-    let failed = |source| disk::failed("a generation cannot be fetched", aside, source);
-    fs::create_dir(aside).map_err(failed)?;
-    let owner = File::create(aside.join(OWNER)).map_err(failed)?;
-    owner.lock().map_err(failed)?;
-    Ok(owner)
+    download(place, &aside.folder, &metadata)?;
+    name(table, aside, generation)
 }
 
 fn download(place: &Location, aside: &Path, metadata: &GenerationMetadata) -> Result<()> {
@@ -103,21 +89,23 @@ fn download(place: &Location, aside: &Path, metadata: &GenerationMetadata) -> Re
 }
 
 /// Keeps a generation that was loaded on this machine, so that nobody here has to fetch it.
-pub fn keep(table: &Path, aside: &Path, metadata: &GenerationMetadata) -> Result<()> {
-    disk::write(&aside.join(METADATA), &metadata.to_json()?)?;
+pub(super) fn keep(table: &Path, aside: Aside, metadata: &GenerationMetadata) -> Result<()> {
+    disk::write(&aside.folder.join(METADATA), &metadata.to_json()?)?;
     name(table, aside, metadata.generation)
 }
 
 /// Gives a complete generation its name, in place of another one of the same number.
-fn name(table: &Path, aside: &Path, generation: u64) -> Result<()> {
-    let _ = fs::remove_file(aside.join(OWNER));
-    disk::sync_folder(aside)?;
+fn name(table: &Path, aside: Aside, generation: u64) -> Result<()> {
+    let _ = fs::remove_file(aside.folder.join(OWNER));
+    disk::sync_folder(&aside.folder)?;
     let held = TableLock::hold(table)?;
     let folder = generation_folder(table, generation);
     if folder.exists() {
         sweep::discard(table, generation, &held)?;
     }
-    fs::rename(aside, &folder).map_err(|source| disk::failed("a generation cannot be kept", &folder, source))?;
+    let failed = |source| disk::failed("a generation cannot be kept", &folder, source);
+    fs::rename(&aside.folder, &folder).map_err(failed)?;
+    aside.sealed();
     disk::sync_folder(table)
 }
 

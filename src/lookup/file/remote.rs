@@ -214,10 +214,9 @@ impl Staged for RemoteStaged {
         })?;
         tracing::debug!(?before, generation, "the pointer of a lookup table was moved");
         // Saves this machine's readers the way; they would fetch it otherwise.
-        if let Err(error) = mirror::keep(&table, &aside.folder, &metadata) {
+        if let Err(error) = mirror::keep(&table, aside, &metadata) {
             tracing::debug!(%error, "the copy of a generation on this machine is not kept");
         }
-        drop(aside);
         let (removed, leftover) = match removed {
             Ok(removed) => (removed, None),
             Err(error) => (Vec::new(), Some(error)),

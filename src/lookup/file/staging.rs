@@ -112,7 +112,8 @@ impl FileStaging {
 }
 
 impl Aside {
-    fn claim(folder: PathBuf) -> Result<Self> {
+    /// Makes the folder, which nobody else may sweep as long as this lives.
+    pub(super) fn claim(folder: PathBuf) -> Result<Self> {
         match fs::create_dir(&folder) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 return Err(Error::conflict("this attempt is already loading").with("folder", folder.display()));
@@ -124,6 +125,11 @@ impl Aside {
         let owner = File::create(&path).map_err(failed)?;
         owner.lock().map_err(failed)?;
         Ok(Self { folder, _owner: owner, is_sealed: false })
+    }
+
+    /// It has been given a generation's name: there is nothing left to remove.
+    pub(super) fn sealed(mut self) {
+        self.is_sealed = true;
     }
 }
 
@@ -226,7 +232,7 @@ impl Staging for FileStaging {
     }
 
     fn seal(self: Box<Self>, mut metadata: GenerationMetadata) -> Result<Box<dyn Staged>> {
-        let Self { table, mut aside, .. } = *self;
+        let Self { table, aside, .. } = *self;
         let _held = TableLock::hold(&table)?;
         let highest = numbers(&table)?.last().copied().max(pointer::read(&table)?);
         metadata.generation = highest.unwrap_or(0) + 1;
@@ -238,14 +244,12 @@ impl Staging for FileStaging {
             // A rename onto a folder that is not empty fails: a number is never given twice, not even
             // to somebody who does not know of the lock.
             match fs::rename(&aside.folder, &sealed) {
-                Ok(()) => {
-                    aside.is_sealed = true;
-                    break;
-                }
+                Ok(()) => break,
                 Err(_) if sealed.exists() => metadata.generation += 1,
                 Err(error) => return Err(disk::failed("a generation cannot be sealed", &sealed, error)),
             }
         }
+        aside.sealed();
         disk::sync_folder(&table)?;
         Ok(Box::new(FileStaged { table, metadata, is_decided: false }))
     }
