@@ -7,22 +7,13 @@ use crate::interval::Interval;
 use crate::job::{self, AsofSpec};
 use crate::plan::Plan;
 use crate::query::{
-    AsofJoin, FeatureSql, Parameters, PlannedQuery, PointInTime, ScanEstimate, Session, SessionOptions, Value,
-    from_datafusion, polars,
+    AsofJoin, BatchStream, FeatureSql, Parameters, PlannedQuery, PointInTime, ScanEstimate, Session, SessionOptions,
+    Value, from_datafusion, polars, running_ahead,
 };
 use crate::registry::artifact;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-
-/// Batches in order, each a few thousand rows.
-pub type BatchStream = BoxStream<'static, Result<RecordBatch>>;
-
-/// How many batches may wait between the scan and what comes after it.
-const WAITING: usize = 4;
 
 /// How many rows of a table in memory make a batch.
 const BATCH_ROWS: usize = 8192;
@@ -185,31 +176,6 @@ fn parameter(value: &serde_json::Value) -> Option<Value> {
         serde_json::Value::Number(number) => number.as_i64().map(Value::Int).or(number.as_f64().map(Value::Float)),
         _ => None,
     }
-}
-
-/// Polls a stream on a task of its own, which ends with what comes of it; the queue between is bounded.
-fn running_ahead(mut batches: BatchStream) -> BatchStream {
-    let (sender, receiver) = mpsc::channel(WAITING);
-    // Dropped, it stops the scan at once, not at its next batch.
-    let mut scan = JoinSet::new();
-    scan.spawn(async move {
-        while let Some(batch) = batches.next().await {
-            // Nobody wants the rest: the run has failed elsewhere.
-            if sender.send(batch).await.is_err() {
-                return;
-            }
-        }
-    });
-    let rows =
-        stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|batch| (batch, receiver)) });
-    // A scan that panicked must not look like one that ended.
-    let end = stream::once(async move {
-        match scan.join_next().await {
-            Some(Err(source)) => Some(Err(Error::failed("the scan panicked; this is a bug").because(source))),
-            _ => None,
-        }
-    });
-    rows.chain(end.filter_map(|end| async move { end })).boxed()
 }
 
 fn cut(whole: RecordBatch) -> BatchStream {

@@ -6,7 +6,6 @@
 use super::Engine;
 use super::content::ContentHash;
 use super::duplicates::{Duplicates, KeyBits};
-use super::features::BatchStream;
 use super::predictions::SliceWriter;
 use super::progress::Steps;
 use super::rows::PredictionRows;
@@ -15,6 +14,7 @@ use crate::features::{ColumnCounts, Encoder, EventTimes, Rejections};
 use crate::interval::{Interval, instant};
 use crate::lookup::check_keys;
 use crate::models::Predictor;
+use crate::query::BatchStream;
 use arrow::array::{Array, RecordBatch};
 use chrono::DateTime;
 use futures::StreamExt;

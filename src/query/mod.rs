@@ -18,6 +18,7 @@
 //!
 //! **Windows.** Most window aggregates are computed by an operator of our own, in both kinds of session.
 
+mod ahead;
 pub mod asof;
 mod bridge;
 mod culprit;
@@ -31,6 +32,7 @@ mod sql;
 mod window;
 
 pub use crate::tables::errors::from_datafusion;
+pub use ahead::{BatchStream, running_ahead};
 pub use asof::{AsofJoin, PointInTime};
 pub use diagnostic::SqlDiagnostic;
 pub use estimate::ScanEstimate;

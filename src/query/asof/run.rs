@@ -7,20 +7,15 @@ use super::index::{Index, NO_TIME, ROW_BYTES};
 use super::resolved::{Bounds, Resolved, out_of_range, spine_columns};
 use super::spool::{Spool, Spooled};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::query::ahead::{BatchStream, on_a_task, running_ahead};
 use crate::tables::errors::from_datafusion;
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
-use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt};
 use std::ops::Range;
 use std::sync::Arc;
-use tokio::sync::mpsc::{Receiver, Sender, channel};
-
-type BatchStream = BoxStream<'static, Result<RecordBatch>>;
-
-/// Batches that may wait between two steps.
-const WAITING: usize = 4;
+use tokio::sync::mpsc::Sender;
 
 /// What a join may hold even where the session's limit is tiny.
 const LEAST_BYTES: usize = 1 << 20;
@@ -52,26 +47,14 @@ impl Budget {
     }
 }
 
-/// Runs on a task of its own; the queue to whoever reads is bounded.
+/// Runs on a task of its own.
 pub(super) fn stream(planned: Arc<Planned>, rows: BatchStream) -> BatchStream {
-    let (sender, receiver) = channel(WAITING);
-    let work = tokio::spawn(async move {
+    on_a_task("the join panicked; this is a bug", async move |sender| {
         if let Err(error) = (Run { planned: &planned, out: &sender, rows_in: 0, rows_out: 0 }).all(rows).await {
             // Nobody listens where the run has failed elsewhere.
             let _ = sender.send(Err(error)).await;
         }
-    });
-    let end = stream::once(async move {
-        match work.await {
-            Ok(()) => None,
-            Err(source) => Some(Err(Error::failed("the join panicked; this is a bug").because(source))),
-        }
-    });
-    received(receiver).chain(end.filter_map(|end| async move { end })).boxed()
-}
-
-fn received<T: Send + 'static>(receiver: Receiver<T>) -> impl futures::Stream<Item = T> + Send {
-    stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|item| (item, receiver)) })
+    })
 }
 
 /// A part of the spine.
@@ -194,7 +177,7 @@ impl Run<'_> {
         let Some((first, last)) = index.span() else { return Ok(Some((Matches::none(&join.values, rows), 0))) };
         let bounds = Bounds { first, last, keys: index.groups.bounds() };
         let scan = join.scan(session, unit, bounds).await?.execute_stream().await.map_err(from_datafusion)?;
-        let mut batches = ahead(scan.map_err(from_datafusion).boxed());
+        let mut batches = running_ahead(scan.map_err(from_datafusion).boxed());
         let mut candidates = Candidates::new(index.len(), &join.values, join.age(unit));
         while let Some(batch) = batches.try_next().await? {
             candidates.offer(index, &join.parts(unit, &batch)?.offer())?;
@@ -235,25 +218,6 @@ impl Run<'_> {
         }
         Ok(true)
     }
-}
-
-/// Reads a table on a task of its own while the rows before are looked at.
-fn ahead(mut batches: BatchStream) -> BatchStream {
-    let (sender, receiver) = channel(WAITING);
-    let scan = tokio::spawn(async move {
-        while let Some(batch) = batches.next().await {
-            if sender.send(batch).await.is_err() {
-                return;
-            }
-        }
-    });
-    let end = stream::once(async move {
-        match scan.await {
-            Ok(()) => None,
-            Err(source) => Some(Err(Error::failed("the scan panicked; this is a bug").because(source))),
-        }
-    });
-    received(receiver).chain(end.filter_map(|end| async move { end })).boxed()
 }
 
 fn too_little(limit: usize) -> Error {
