@@ -3,13 +3,14 @@
 use super::file::{begin, target};
 use super::job::JobArgs;
 use super::ui::{bytes as size, count, print};
-use super::{Session, current_dir};
+use super::{Home, Session, current_dir};
+use crate::engine::model_function;
 use crate::error::{Error, Result, ResultExt};
 use crate::interval::Interval;
 use crate::job::JobFile;
 use crate::lake::Location;
 use crate::plan::{Plan, pin_tables};
-use crate::query::{self, FeatureSql, Parameters, PlannedQuery, SessionOptions, from_datafusion};
+use crate::query::{self, FeatureSql, Parameters, PlannedQuery, SessionOptions, from_datafusion, models_of};
 use crate::tables::{At, PinnedTable, TableRequest, pin};
 use arrow::array::RecordBatch;
 use arrow::csv::WriterBuilder;
@@ -42,6 +43,8 @@ pub(super) struct Args {
     /// A table: NAME=PATH, or NAME=PATH@VERSION (a number or an instant) for time travel (may be given more than once)
     #[arg(long = "table", value_name = "NAME=PATH[@VERSION]")]
     tables: Vec<String>,
+    #[command(flatten)]
+    home: Home,
     /// How rows are written
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -73,9 +76,13 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<()> {
     session.engine.runtime.run(async {
         let memory = usize::try_from(session.engine.memory_bytes).unwrap_or(usize::MAX);
         let mut query = query::Session::new(SessionOptions::ad_hoc(memory, session.engine.runtime.threads()))?;
-        let (tables, parameters) = pinned(args, job).await?;
+        let (tables, parameters) = pinned(args, job.clone()).await?;
         for table in &tables {
             query.register(table).await?;
+        }
+        for model in models_of(&text, if text == args.sql { "query" } else { &args.sql })? {
+            let function = model_function(&home(args, job.as_deref())?, &model).await?;
+            query.register_model(&model, function);
         }
         let planned = match parameters {
             // With an interval the text is feature SQL.
@@ -100,6 +107,14 @@ fn text(sql: &str) -> Result<String> {
     }
     std::fs::read_to_string(sql)
         .map_err(|source| Error::usage("could not read the SQL file").with("file", sql).because(source))
+}
+
+/// Where the models of predict() lie: where the job says, or `--home`.
+fn home(args: &Args, job: Option<&JobFile>) -> Result<Location> {
+    match (&args.home.home, job) {
+        (_, Some(job)) => Location::parse(job.spec.home.value(), &job.root).at("key", "home"),
+        _ => args.home.location(),
+    }
 }
 
 /// The tables that the query may name, and the values of its `$names` where there is an interval.

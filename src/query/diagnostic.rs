@@ -205,6 +205,10 @@ impl Subject<'_> {
         }
         if let Some(name) = quoted_after(message, "Invalid function ") {
             let names = self.functions.iter().map(String::as_str);
+            if name == "predict" {
+                let hint = "predict() is for `lakemill query`; a job names its model in [model]";
+                return self.at(span, &name, "predict() is not allowed in feature SQL".to_owned()).hint(hint);
+            }
             let near = did_you_mean(&name, names).map(|near| format!("did you mean `{near}`?"));
             return self.at(span, &name, format!("unknown function `{name}`")).maybe_hint(near);
         }
@@ -239,6 +243,13 @@ pub(super) fn suggestion(word: &str, names: &[&str], what: &str) -> String {
         (None, false) => format!("{what}: {list}"),
         (None, true) => format!("there are no {what} here"),
     }
+}
+
+/// The column that is not there, and those that are.
+pub(super) fn unknown_column(error: &DataFusionError) -> Option<(&str, Vec<&str>)> {
+    let DataFusionError::SchemaError(schema, _) = innermost(error) else { return None };
+    let SchemaError::FieldNotFound { field, valid_fields } = schema.as_ref() else { return None };
+    Some((&field.name, valid_fields.iter().map(|column| column.name.as_str()).collect()))
 }
 
 fn innermost(error: &DataFusionError) -> &DataFusionError {

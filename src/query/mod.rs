@@ -16,6 +16,8 @@
 //! groups then come in another order.) Functions that read the clock or roll dice are refused.
 //! Ad hoc queries ([`SessionOptions::ad_hoc`]) use all cores; their order is free without ORDER BY.
 //!
+//! **Models.** In ad hoc queries `predict('model@champion')` is a function (`predict`).
+//!
 //! **Windows.** Most window aggregates are computed by an operator of our own, in both kinds of session.
 
 mod ahead;
@@ -27,6 +29,7 @@ mod estimate;
 mod files;
 mod parameters;
 pub mod polars;
+mod predict;
 mod session;
 mod sql;
 mod window;
@@ -38,5 +41,6 @@ pub use diagnostic::SqlDiagnostic;
 pub use estimate::ScanEstimate;
 pub use files::{Code, FileRows, Sorting, file_rows, sorted_file_rows};
 pub use parameters::{Dialect, Parameters, Value};
+pub use predict::{ModelFunction, models_of};
 pub use session::{Explained, PlannedQuery, Session, SessionOptions};
 pub use sql::FeatureSql;

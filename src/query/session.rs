@@ -1,9 +1,10 @@
 //! A DataFusion session with a memory limit, and the queries that are planned in it.
 
 use super::culprit;
-use super::diagnostic::Subject;
+use super::diagnostic::{Subject, unknown_column};
 use super::estimate::{ScanEstimate, estimate};
 use super::parameters::{Dialect, Parameters};
+use super::predict::{ModelFunction, Models};
 use super::sql::{FeatureSql, explain};
 use super::window::SlidingWindows;
 use crate::error::{Error, Result};
@@ -68,6 +69,7 @@ pub struct Session {
     context: SessionContext,
     tables: Vec<PinnedTable>,
     names: Vec<String>,
+    models: Models,
 }
 
 impl Session {
@@ -101,7 +103,7 @@ impl Session {
             builder = builder.with_physical_optimizer_rule(Arc::new(SlidingWindows));
         }
         let context = SessionContext::new_with_state(builder.build());
-        Ok(Self { context, tables: Vec::new(), names: Vec::new() })
+        Ok(Self { context, tables: Vec::new(), names: Vec::new(), models: Models::default() })
     }
 
     /// The underlying context, for writers and for functions to register.
@@ -140,6 +142,12 @@ impl Session {
     /// Where the name is taken.
     pub fn register_schema(&mut self, name: &str, schema: SchemaRef) -> Result<()> {
         self.insert(name, Arc::new(EmptyTable::new(schema)))
+    }
+
+    /// Makes a model known as `predict('reference')`.
+    pub fn register_model(&mut self, reference: &str, model: Arc<dyn ModelFunction>) {
+        let function = self.models.insert(reference, model);
+        self.context.register_udf(function);
     }
 
     fn insert(&mut self, name: &str, table: Arc<dyn TableProvider>) -> Result<()> {
@@ -207,6 +215,7 @@ impl Session {
 
     async fn logical(&self, sql: &FeatureSql, statement: AnyStatement) -> Result<LogicalPlan> {
         let state = self.context.state();
+        let statement = self.models.rewritten(sql, statement)?;
         let plan = state.statement_to_plan(statement).await.map_err(|error| self.told(sql, error))?;
         // The parser has refused these already; the plan is asked too, so that no gap there can write.
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
@@ -218,6 +227,11 @@ impl Session {
     }
 
     fn told(&self, sql: &FeatureSql, error: DataFusionError) -> Error {
+        if let Some((column, there)) = unknown_column(&error)
+            && let Some(missing) = self.models.missing_input(sql, column, &there)
+        {
+            return missing.into();
+        }
         let state = self.context.state();
         let functions: Vec<String> = state
             .scalar_functions()
