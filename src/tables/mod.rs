@@ -19,6 +19,7 @@ pub mod delta_features;
 mod delta_log;
 mod delta_store;
 mod delta_versions;
+mod empty_text;
 pub mod errors;
 mod files;
 pub(crate) mod guard;
