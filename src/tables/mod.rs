@@ -34,6 +34,7 @@ mod parquet;
 mod pinned;
 mod place;
 mod plain_table;
+mod plain_version;
 
 pub use delta_store::delta_builder;
 pub use files::register_store;

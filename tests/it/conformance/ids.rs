@@ -31,7 +31,7 @@ fn rows(names: &HashMap<&str, &str>, ids: bool, first: i64) -> RecordBatch {
     let numbers = |tens: i64| longs(&[first + tens, first + tens + 1]);
     let text: ArrayRef = Arc::new(StringArray::from(vec!["p", "q"]));
     let long = DataType::Int64;
-    let t = StructArray::from(vec![(named("x", long.clone(), "5"), text)]);
+    let t = StructArray::from(vec![(named("x", DataType::Utf8, "5"), text)]);
     let s = StructArray::from(vec![
         (named("a", long.clone(), "3"), numbers(10)),
         (named("t", t.data_type().clone(), "4"), Arc::new(t) as ArrayRef),

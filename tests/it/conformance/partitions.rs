@@ -16,8 +16,8 @@ fn ids(values: &[i64]) -> RecordBatch {
 
 /// A nullable text, a text that must not be null, and a number, each with values, empty ones and NULL.
 pub fn empty_texts(log: &Log) -> Expected {
-    let kept = json!({"name": "kept", "type": "string", "nullable": false, "metadata": {}});
-    let fields = [field("id", "long"), mapped("p", "string", 2, "c-2"), kept, field("n", "integer")];
+    let kept = with(mapped("kept", "string", 3, "kept"), "/nullable", json!(false));
+    let fields = [mapped("id", "long", 1, "id"), mapped("p", "string", 2, "c-2"), kept, mapped("n", "integer", 4, "n")];
     let values = [
         json!({"c-2": "a", "kept": "x", "n": "1"}),
         json!({"c-2": "", "kept": "", "n": ""}),

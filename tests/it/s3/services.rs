@@ -149,8 +149,8 @@ impl Services {
                  <ETag>\"e\"</ETag><Size>{}</Size></Contents>",
                 CSV.len()
             );
-            let is_below = ["prefix=t.csv", "prefix=&"].iter().any(|prefix| asked.line.contains(prefix));
-            let found = if is_below || !asked.line.contains("prefix=") { object } else { String::new() };
+            let prefix = asked.line.split(['?', '&', ' ']).find_map(|part| part.strip_prefix("prefix="));
+            let found = if "t.csv".starts_with(prefix.unwrap_or_default()) { object } else { String::new() };
             return (200, format!("<ListBucketResult><IsTruncated>false</IsTruncated>{found}</ListBucketResult>"));
         }
         match asked.path() {
