@@ -3,7 +3,7 @@
 //!
 //! Writers that know the protocol write NULL themselves. The kernel reads what others wrote as an empty text,
 //! as Spark does, so the scan of such a table is corrected here, and its filters on those columns are applied
-//! after that and not to the log. A column that must not be NULL keeps the empty text.
+//! after that and not to the log.
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
@@ -26,7 +26,8 @@ pub(super) struct EmptyIsNull {
 }
 
 impl EmptyIsNull {
-    /// `inner`, with empty values of `columns` as NULL, where these may be NULL.
+    /// `inner`, with empty values of `columns` as NULL. (Of columns that must not be NULL there are none here:
+    /// deltalake refuses such a table.)
     pub(super) fn over(inner: Arc<dyn TableProvider>, columns: &[String]) -> Arc<dyn TableProvider> {
         let schema = inner.schema();
         let may = |name: &&String| schema.field_with_name(name).is_ok_and(|field| field.is_nullable());

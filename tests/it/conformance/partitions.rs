@@ -14,19 +14,18 @@ fn ids(values: &[i64]) -> RecordBatch {
     RecordBatch::try_from_iter([("id", Arc::new(Int64Array::from(values.to_vec())) as ArrayRef)]).unwrap()
 }
 
-/// A nullable text, a text that must not be null, and a number, each with values, empty ones and NULL.
+/// A text and a number, each with values, empty ones and NULL.
 pub fn empty_texts(log: &Log) -> Expected {
-    let kept = with(mapped("kept", "string", 3, "kept"), "/nullable", json!(false));
-    let fields = [mapped("id", "long", 1, "id"), mapped("p", "string", 2, "c-2"), kept, mapped("n", "integer", 4, "n")];
+    let fields = [mapped("id", "long", 1, "id"), mapped("p", "string", 2, "c-2"), mapped("n", "integer", 3, "n")];
     let values = [
-        json!({"c-2": "a", "kept": "x", "n": "1"}),
-        json!({"c-2": "", "kept": "", "n": ""}),
-        json!({"c-2": null, "kept": "y", "n": null}),
-        json!({"c-2": "b", "kept": "z", "n": "2"}),
+        json!({"c-2": "a", "n": "1"}),
+        json!({"c-2": "", "n": ""}),
+        json!({"c-2": null, "n": null}),
+        json!({"c-2": "b", "n": "2"}),
     ];
     let config = json!({"delta.columnMapping.mode": "name"});
     let mut actions =
-        vec![features(&["columnMapping", "deletionVectors"], &[]), metadata(&fields, &["p", "kept", "n"], config)];
+        vec![features(&["columnMapping", "deletionVectors"], &[]), metadata(&fields, &["p", "n"], config)];
     for (index, values) in values.into_iter().enumerate() {
         let number = index as i64 * 2;
         let add =
@@ -42,10 +41,9 @@ pub fn empty_texts(log: &Log) -> Expected {
         Arc::new(StringArray::from(rows))
     };
     let n = arrow::array::Int32Array::from(vec![Some(1), Some(1), None, None, None, None, Some(2)]);
-    let columns: [(&str, ArrayRef, bool); 4] = [
+    let columns: [(&str, ArrayRef, bool); 3] = [
         ("id", Arc::new(Int64Array::from(vec![0, 1, 2, 3, 4, 5, 7])), true),
         ("p", twice(&[Some("a"), None, None, Some("b")]), true),
-        ("kept", twice(&[Some("x"), Some(""), Some("y"), Some("z")]), false),
         ("n", Arc::new(n), true),
     ];
     Expected::Rows(RecordBatch::try_from_iter_with_nullable(columns).unwrap())
@@ -63,7 +61,6 @@ async fn filters_and_counts_see_null_instead_of_an_empty_text() {
         ("p = ''", vec![]),
         ("p <> 'a'", vec![7]),
         ("coalesce(p, 'none') = 'none' AND id > 2", vec![3, 4, 5]),
-        ("kept = ''", vec![2, 3]),
         ("n IS NULL", vec![2, 3, 4, 5]),
         ("p = 'b'", vec![7]),
     ] {
