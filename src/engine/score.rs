@@ -260,12 +260,12 @@ impl Scoring<'_> {
     async fn stage(&self, model: LoadedModel, run: &mut Run, fingerprint: String) -> Result<StagedSlice> {
         let plan = self.plan;
         let query = FeatureQuery::new(self.engine, plan, &plan.sql, plan.interval).await?;
-        known_columns(&plan.job.spec.features.exclude, &query.schema())?;
         model.artifact.signature().check(&query.schema()).at("model version", model.version.version)?;
         let run_id = super::run_id::run_id(&fingerprint);
         let rows = prediction_rows(plan, &query, &model, run_id)?;
         let schema = Arc::clone(rows.schema());
         check_columns(&plan.job.spec, &schema)?;
+        known_columns(&plan.job.spec.features.exclude, &query.schema())?;
         let key = KeyBits::new(&schema, &plan.job.spec.features.key)?;
         let mut writer = self.predictions.stage(&schema)?;
         run.identify(fingerprint);
