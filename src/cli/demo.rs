@@ -20,8 +20,9 @@ use std::path::{Path, PathBuf};
 const JOB: (&str, &str) = ("jobs/card_fraud.toml", include_str!("../../jobs/card_fraud.toml"));
 const SQL: (&str, &str) = ("sql/card_fraud.sql", include_str!("../../sql/card_fraud.sql"));
 
-/// Fewer do not cover the days that the shipped job trains and tests on, or hold hardly a fraud.
-const FEWEST_TO_TRAIN_ON: u64 = 10_000;
+/// With fewer, a week of tests holds so few frauds that it is a matter of luck whether the shipped job passes its gate:
+/// measured, 2 of 4 seeds failed at 10,000 rows, 4 of 4 at 20,000, 1 of 7 at 100,000, and none of 7 at 200,000.
+const FEWEST_TO_TRAIN_ON: u64 = 200_000;
 
 /// Where the shipped job looks for its tables.
 const DIR: &str = "demo";

@@ -5,9 +5,13 @@ use super::job::JobArgs;
 use super::ui::{pairs, table};
 use crate::engine::run_id::attempt_id;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::lake::{Identity, Location, identity, probe};
+use crate::lake::{Identity, Location, clock_offset, identity, probe};
+use chrono::TimeDelta;
 use clap::Args as ClapArgs;
 use serde::Serialize;
+
+/// A clock that is further off than this is worth a word: S3 takes up to 15 minutes.
+const CLOCK_SECS: u64 = 60;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
@@ -27,6 +31,8 @@ struct Examined {
     read: Option<bool>,
     write: Option<bool>,
     put_if_absent: Option<bool>,
+    /// Seconds by which this machine's clock is ahead of the store's (negative: behind), where something was written.
+    clock_ahead_secs: Option<i64>,
     error: Option<Told>,
     #[serde(skip)]
     kind: Option<ErrorKind>,
@@ -80,6 +86,7 @@ async fn examine(place: &str, written: &str, root: &std::path::Path, name: Optio
         read: None,
         write: None,
         put_if_absent: None,
+        clock_ahead_secs: None,
         error: None,
         kind: None,
     };
@@ -91,6 +98,7 @@ async fn examine(place: &str, written: &str, root: &std::path::Path, name: Optio
             let probe = probe(&location, name.as_deref()).await;
             (examined.list, examined.read) = (probe.list, probe.read);
             (examined.write, examined.put_if_absent) = (probe.write, probe.put_if_absent);
+            examined.clock_ahead_secs = probe.clock.map(|ahead| ahead.num_seconds());
             // An empty home is new; an empty table is none.
             let nothing = name.is_none() && probe.error.is_none() && probe.read.is_none();
             let missing = nothing.then(|| Error::usage("the table does not exist: nothing lies there"));
@@ -132,6 +140,14 @@ fn text(examined: &[Examined]) -> String {
         text.push_str(&format!("\n\n{}", pairs(&facts)));
     }
     for place in examined {
+        let wrong = place.clock_ahead_secs.filter(|ahead| ahead.unsigned_abs() > CLOCK_SECS);
+        if let Some(offset) = wrong.and_then(TimeDelta::try_seconds).map(clock_offset) {
+            text.push_str(&format!(
+                "\n\n{}: this machine's clock is {offset} of the store's\n  hint: set it; a store refuses what is \
+                 signed with a time that is off by more than 15 minutes",
+                place.place
+            ));
+        }
         let Some(error) = &place.error else { continue };
         text.push_str(&format!("\n\n{}: {}", place.place, error.message));
         error.reasons.iter().for_each(|reason| text.push_str(&format!("\n  because: {reason}")));

@@ -175,7 +175,12 @@ fn vocabulary() -> Vocabulary<'static> {
         takes_weights: algorithm.takes_weights(),
         params: algorithm.params_schema().to_value(),
     });
-    let metrics = metrics::METRICS.iter().map(|metric| MetricWords { name: metric.name(), tasks: metric.tasks() });
+    let metrics = metrics::METRICS.iter().map(|metric| MetricWords {
+        name: metric.name(),
+        tasks: metric.tasks(),
+        greater_is_better: metric.greater_is_better(),
+        range: metric.range(),
+    });
     Vocabulary {
         algorithms: algorithms.collect(),
         metrics: metrics.collect(),

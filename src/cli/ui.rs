@@ -76,8 +76,12 @@ pub fn print(bytes: &[u8]) -> Result<()> {
     }
 }
 
-/// Tells an error once: what and where, why, what to do.
+/// Tells an error once: what and where, why, what to do. A bar that is still there goes: it would stay below the
+/// error as if the run went on.
 pub fn error(error: &Error) {
+    if let Some(bar) = BAR.get() {
+        bar.finish_and_clear();
+    }
     let mut text = format!("error: {error}\n");
     for cause in error.causes() {
         // A quoted line with its marker keeps its columns: it stands below, not behind a word.

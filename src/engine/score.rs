@@ -16,7 +16,7 @@ use super::receipt::{self, LookupPublished, ModelUsed, OutputSlice, Receipt, Sta
 use super::record::Run;
 use super::rows::{Carried, Decision, PredictionRows, Stamp};
 use super::run_id::RunMark;
-use super::train::CHAMPION;
+use super::train::{CHAMPION, known_columns};
 use super::{Engine, Recorded};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::lookup::Sealed;
@@ -121,8 +121,22 @@ impl Scoring<'_> {
         };
         run.steps.begin("commit");
         let (files, schema) = (done.staged.files.clone(), Arc::clone(&done.schema));
-        let version =
-            self.predictions.commit(&self.plan.interval, self.slice.run, self.mark, &done.schema, done.staged).await?;
+        let committed =
+            self.predictions.commit(&self.plan.interval, self.slice.run, self.mark, &done.schema, done.staged).await;
+        let version = match committed {
+            Ok(version) => version,
+            Err(lost) => {
+                // What this run would have published belongs to a slice that nobody will see.
+                if let Some(sealed) = sealed {
+                    let abandon = move || {
+                        sealed.abandon();
+                        Ok(())
+                    };
+                    drop(self.engine.runtime.block(abandon).await);
+                }
+                return Err(lost);
+            }
+        };
         let table = self.predictions.location().to_string();
         run.receipt.output = Some(OutputSlice { table, version, sha256: done.sha256 });
         run.steps.begin("publish");
@@ -251,6 +265,7 @@ impl Scoring<'_> {
         let rows = prediction_rows(plan, &query, &model, run_id)?;
         let schema = Arc::clone(rows.schema());
         check_columns(&plan.job.spec, &schema)?;
+        known_columns(&plan.job.spec.features.exclude, &query.schema())?;
         let key = KeyBits::new(&schema, &plan.job.spec.features.key)?;
         let mut writer = self.predictions.stage(&schema)?;
         run.identify(fingerprint);

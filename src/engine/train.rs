@@ -313,7 +313,10 @@ fn recipe(plan: &Plan, schema: &Schema) -> Result<Recipe> {
 }
 
 /// A slip of the keyboard in `exclude` would make a feature of what was to be left out.
-fn known_columns(names: &[String], schema: &Schema) -> Result<()> {
+///
+/// # Errors
+/// Usage, with the column.
+pub fn known_columns(names: &[String], schema: &Schema) -> Result<()> {
     let known = || schema.fields().iter().map(|field| field.name().as_str());
     let Some(stranger) = names.iter().find(|name| !known().any(|known| known == name.as_str())) else { return Ok(()) };
     let error = Error::usage("`features.exclude` names a column that the SQL does not give").with("column", stranger);

@@ -164,6 +164,15 @@ impl Node {
         }
     }
 
+    /// The value of a number.
+    pub(super) fn number(&self) -> Option<f64> {
+        match &self.item {
+            Item::Integer(number) => Some(*number as f64),
+            Item::Float(number) => Some(*number),
+            _ => None,
+        }
+    }
+
     /// The text of a string.
     pub(super) fn text(&self) -> Option<&str> {
         match &self.item {

@@ -3,7 +3,7 @@
 use super::diagnostics::{COMMAND_LINE, Diagnostic, Diagnostics};
 use super::document::{self, Mistake, Node, Place};
 use super::environment::{Environment, shorten};
-use super::schema::{At, SchemaCheck, job_schema};
+use super::schema::{At, SchemaCheck, is_in_bucket, job_schema};
 use super::spec::JobSpec;
 use super::vocabulary::{self, Vocabulary};
 use super::{overrides, rules};
@@ -232,8 +232,13 @@ impl Project {
     /// The SQL file that a document names, if it names one.
     fn sql(&self, document: &Node, files: ReadFile<'_>) -> Option<Result<SqlFile, Mistake>> {
         let node = document.at(&["features", "sql"])?;
-        let written = node.text().filter(|written| !written.is_empty() && !written.contains("://"))?;
-        let path = self.shown.join(written);
+        let written = node.text().filter(|written| !written.is_empty())?;
+        let path = match written.contains("://") {
+            false => self.shown.join(written),
+            true if is_in_bucket(written) => PathBuf::from(written),
+            // The form has been refused.
+            true => return None,
+        };
         Some(match read(files, &path, "SQL") {
             Ok(text) if text.trim().is_empty() => {
                 let message = format!("the SQL file `{}` is empty", shorten(written));

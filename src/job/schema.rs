@@ -4,6 +4,7 @@ mod check;
 mod format;
 
 pub(super) use check::{At, SchemaCheck, word_hint};
+pub(super) use format::is_in_bucket;
 
 use super::spec::JobSpec;
 use serde_json::Value;

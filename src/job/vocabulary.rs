@@ -41,6 +41,10 @@ pub struct MetricWords {
     pub name: &'static str,
     /// The tasks that it measures.
     pub tasks: &'static [Task],
+    /// Whether a larger value means a better model.
+    pub greater_is_better: bool,
+    /// The least and the greatest value that it can have; infinite where there is no bound.
+    pub range: (f64, f64),
 }
 
 /// The mistakes of a document in the light of the vocabulary.
@@ -54,9 +58,33 @@ pub(super) fn check(root: &Node, words: &Vocabulary<'_>, job: &Value, environmen
     }
     for entry in root.at(&["gate"]).map(Node::entries).unwrap_or_default() {
         let found = metric(&entry.key, words, task);
+        let known = words.metrics.iter().find(|metric| found.is_none() && metric.name == entry.key);
         mistakes.extend(found.map(|(message, hint)| Mistake::new(&entry.place, message).hint(hint)));
+        mistakes.extend(known.into_iter().flat_map(|metric| out_of_reach(metric, &entry.node)));
     }
     mistakes
+}
+
+/// What a rule of the gate asks for and no model can reach: such a gate would refuse every model, after its training.
+fn out_of_reach(metric: &MetricWords, rule: &Node) -> Vec<Mistake> {
+    let (name, (least, greatest)) = (metric.name, metric.range);
+    let asked = |key: &str| rule.at(&[key]).and_then(|node| Some((node, node.number()?)));
+    let hint = match (least.is_finite(), greatest.is_finite()) {
+        (true, true) => format!("`{name}` lies between {least} and {greatest}"),
+        (true, false) => format!("`{name}` is at least {least}, and less is better"),
+        (false, true) => format!("`{name}` is at most {greatest}"),
+        (false, false) => return Vec::new(),
+    };
+    let threshold = asked("threshold").filter(|(_, value)| match metric.greater_is_better {
+        true => *value > greatest,
+        false => *value < least,
+    });
+    let change = asked("min_absolute_change").filter(|(_, value)| *value > greatest - least);
+    let told = [(threshold, "no model reaches this threshold"), (change, "no model improves by as much")];
+    let mistake = |(asked, message): (Option<(&Node, f64)>, &str)| {
+        asked.map(|(node, _)| at(node, message.to_owned(), hint.clone()))
+    };
+    told.into_iter().filter_map(mistake).collect()
 }
 
 fn at(node: &Node, message: String, hint: String) -> Mistake {

@@ -29,4 +29,4 @@ pub use location::{Location, Put};
 pub use name::check_name;
 pub use open::identity;
 pub use probe::{Probe, probe};
-pub use s3::Identity;
+pub use s3::{Identity, clock_offset};

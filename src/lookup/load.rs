@@ -164,6 +164,11 @@ impl Sealed {
         let table = self.metadata().table.clone();
         self.staged.flip(expected, keep).at("table", table)
     }
+
+    /// Removes it, as far as that is possible: what it was made for has failed.
+    pub fn abandon(self) {
+        self.staged.abandon();
+    }
 }
 
 /// The same run checks the same keys.

@@ -143,6 +143,9 @@ pub trait Staged: Send {
     /// # Errors
     /// A conflict where another generation than `expected` is current.
     fn flip(self: Box<Self>, expected: Option<u64>, keep: usize) -> Result<Flip>;
+
+    /// Removes it, for it will not be flipped to. What can't be removed is garbage that the next flip removes.
+    fn abandon(self: Box<Self>);
 }
 
 /// What is called with each key and value of a generation; an error ends the visit.

@@ -55,6 +55,11 @@ pub trait Metric: Sync {
         true
     }
 
+    /// The least and the greatest value that it can have, over all of its tasks; infinite where there is no bound.
+    fn range(&self) -> (f64, f64) {
+        (0.0, 1.0)
+    }
+
     /// Does once what does not depend on weights. Called only for a task among [`Metric::tasks`].
     fn prepare<'a>(&self, rows: &'a Rows<'_>, options: &MetricOptions) -> Measure<'a>;
 }

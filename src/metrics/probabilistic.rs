@@ -30,6 +30,10 @@ impl Metric for LogLoss {
         false
     }
 
+    fn range(&self) -> (f64, f64) {
+        (0.0, f64::INFINITY)
+    }
+
     fn prepare<'a>(&self, rows: &'a Rows<'_>, _: &MetricOptions) -> Measure<'a> {
         let probability = |(outputs, label): (&[f64], &f64)| match rows.task() {
             Task::Binary if *label == 1.0 => outputs[0],
@@ -65,6 +69,10 @@ impl Metric for Brier {
 
     fn greater_is_better(&self) -> bool {
         false
+    }
+
+    fn range(&self) -> (f64, f64) {
+        (0.0, 2.0)
     }
 
     fn prepare<'a>(&self, rows: &'a Rows<'_>, _: &MetricOptions) -> Measure<'a> {

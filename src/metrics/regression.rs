@@ -29,6 +29,10 @@ impl Metric for Rmse {
         false
     }
 
+    fn range(&self) -> (f64, f64) {
+        (0.0, f64::INFINITY)
+    }
+
     fn prepare<'a>(&self, rows: &'a Rows<'_>, _: &MetricOptions) -> Measure<'a> {
         let squares = squared_errors(rows);
         Box::new(move |weights| match weighted_mean(&squares, weights) {
@@ -60,6 +64,10 @@ impl Metric for Mae {
         false
     }
 
+    fn range(&self) -> (f64, f64) {
+        (0.0, f64::INFINITY)
+    }
+
     fn prepare<'a>(&self, rows: &'a Rows<'_>, _: &MetricOptions) -> Measure<'a> {
         let errors: Vec<f64> =
             rows.labels().iter().zip(rows.outputs()).map(|(label, output)| (label - output).abs()).collect();
@@ -84,6 +92,10 @@ impl Metric for R2 {
 
     fn tasks(&self) -> &'static [Task] {
         &[Task::Regression]
+    }
+
+    fn range(&self) -> (f64, f64) {
+        (f64::NEG_INFINITY, 1.0)
     }
 
     fn prepare<'a>(&self, rows: &'a Rows<'_>, _: &MetricOptions) -> Measure<'a> {

@@ -5,7 +5,9 @@
 //! not fit the type fails the read; it is never turned into NULL.
 
 use super::files::PlainFormat;
+use datafusion::arrow::csv::reader::Format;
 use datafusion::datasource::file_format::csv::CsvFormat;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Rows from which the types are found.
@@ -22,4 +24,25 @@ pub(super) static CSV: PlainFormat = PlainFormat {
     },
     has_statistics: false,
     looks_orphaned: None,
+    named_twice: Some(named_twice),
 };
+
+fn named_twice(head: &[u8]) -> Option<String> {
+    // What can't be understood is told by whoever reads the file.
+    let (header, _) = Format::default().with_header(true).infer_schema(head, Some(0)).ok()?;
+    let mut names = BTreeSet::new();
+    header.fields().iter().map(|field| field.name()).find(|name| !names.insert(*name)).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_stands_twice_is_found() {
+        assert_eq!(named_twice(b"a,\"b\nc\",a\n1,2,3\n"), Some("a".to_owned()));
+        assert_eq!(named_twice(b"a,\"x,y\",\"x,y\"\n"), Some("x,y".to_owned()));
+        assert_eq!(named_twice(b"a,b,A\n1,2\n"), None);
+        assert_eq!(named_twice(b""), None);
+    }
+}

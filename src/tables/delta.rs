@@ -9,6 +9,7 @@ use super::delta_features::Protocol;
 use super::delta_log::Header;
 use super::delta_store::delta_builder;
 use super::delta_versions::{Versions, in_commit_timestamp};
+use super::empty_text::EmptyIsNull;
 use super::errors::{from_datafusion, from_delta, from_store, unreadable_feature};
 use super::in_order::InOrder;
 use super::inspect::{History, Inspection};
@@ -25,9 +26,9 @@ use datafusion::prelude::SessionContext;
 use deltalake::DeltaTable;
 use deltalake::DeltaTableError;
 use deltalake::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
-use deltalake::kernel::Snapshot;
+use deltalake::kernel::{ColumnMetadataKey, DataType, MetadataValue, Snapshot};
 use object_store::{ObjectStore, ObjectStoreExt};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use url::Url;
 
@@ -47,21 +48,20 @@ impl TableFormat for Delta {
 
     async fn pin(&self, request: &TableRequest, _place: &Place) -> Result<PinnedTable> {
         let location = &request.location;
+        let versions = Versions::list(location).await?;
         let version = match request.at {
-            At::Latest => None,
-            At::Version(version) => Some(Versions::list(location).await?.check(version)?),
-            At::AsOf(at) => {
-                let versions = Versions::list(location).await?;
-                Some(versions.as_of(at, location.store().as_ref()).await?)
-            }
+            // By its number: a commit that arrives from here on is none of this pin's.
+            At::Latest => versions.newest(),
+            At::Version(version) => Some(versions.check(version)?),
+            At::AsOf(at) => Some(versions.as_of(at, location.store().as_ref()).await?),
         };
         let table = match open(location, version).await {
             Ok(table) => table,
-            Err(error) => return Err(reason(location, version).await.unwrap_or(error)),
+            Err(error) => return Err(reason(location, &versions, version).await.unwrap_or(error)),
         };
         let pinned = PinnedDelta::new(table).await?;
         let pinned = describe(request, pinned).await?;
-        refuse_empty_commits(&pinned).await?;
+        versions.refuse_empty_commits(version.unwrap_or_default())?;
         Ok(pinned)
     }
 
@@ -70,8 +70,9 @@ impl TableFormat for Delta {
             return Err(Error::failed("the pin is not one of a Delta table"));
         };
         files::register_store(session, &table.place);
-        let scans = delta.scans()?;
-        Ok(Arc::new(InOrder::new(scans, delta.by_id()?)?))
+        let (scans, empty) = delta.scans()?;
+        let table = InOrder::new(scans, delta.by_id()?)?;
+        Ok(EmptyIsNull::over(Arc::new(table), &empty))
     }
 
     async fn inspect(&self, request: &TableRequest, _place: &Place, history: History) -> Result<Inspection> {
@@ -103,43 +104,14 @@ async fn load(
     builder.load().await
 }
 
-/// A writer that was cut off leaves a commit without a byte. The kernel reads it as a version that changes nothing, and
-/// a run would be recorded as made from it; what the writer meant to commit might stand under the same number later.
-async fn refuse_empty_commits(pinned: &PinnedTable) -> Result<()> {
-    let newest: u64 = pinned.version.parse().unwrap_or_default();
-    let (mut checkpoint, mut empty) = (None, Vec::new());
-    for file in pinned.place.join("_delta_log").list().await? {
-        let Some((version, rest)) = file.location.filename().and_then(|name| name.split_once('.')) else { continue };
-        match version.parse::<u64>() {
-            Ok(version) if version <= newest && rest.starts_with("checkpoint") => {
-                checkpoint = checkpoint.max(Some(version))
-            }
-            Ok(version) if version <= newest && rest == "json" && file.size == 0 => {
-                empty.push((version, file.location))
-            }
-            _ => {}
-        }
-    }
-    // What lies before a checkpoint is not read any more.
-    let Some((version, file)) = empty.into_iter().find(|(version, _)| Some(*version) > checkpoint) else {
-        return Ok(());
-    };
-    let before = version.checked_sub(1).map(|before| format!("; version {before} can be read")).unwrap_or_default();
-    Err(Error::failed("a commit of the table is empty: its writer was cut off")
-        .with("version", version)
-        .with("file", file)
-        .hint(format!("have the table's writer repair it, or remove the file if it is the last one{before}")))
-}
-
 /// Why a log cannot be loaded, where its own words tell: a feature that is not read, or an action
 /// without which nothing is known.
-pub(super) async fn reason(location: &Location, version: Option<u64>) -> Option<Error> {
-    let versions = Versions::list(location).await.ok()?;
+pub(super) async fn reason(location: &Location, versions: &Versions, version: Option<u64>) -> Option<Error> {
     let version = version.or_else(|| versions.newest())?;
     if let Err(error) = versions.check(version) {
         return Some(error);
     }
-    let header = match Header::read(location, &versions, version).await {
+    let header = match Header::read(location, versions, version).await {
         Ok(header) => header,
         Err(error) => return Some(error),
     };
@@ -148,7 +120,7 @@ pub(super) async fn reason(location: &Location, version: Option<u64>) -> Option<
             if let Err(refusal) = protocol.check() {
                 return Some(refusal);
             }
-            let damaged = Header::damaged(location, &versions, version).await.ok()??;
+            let damaged = Header::damaged(location, versions, version).await.ok()??;
             return Some(
                 Error::failed("a commit of the table's log is damaged: it does not end in a whole action")
                     .with("file", &damaged.location)
@@ -211,24 +183,52 @@ impl PinnedDelta {
     }
 
     /// One scan, or two where some files have deletion vectors and others have none: deltalake reads
-    /// the two kinds side by side in no fixed order, so each gets a scan of its own.
-    fn scans(&self) -> Result<Vec<Arc<dyn TableProvider>>> {
+    /// the two kinds side by side in no fixed order, so each gets a scan of its own. Beside them the
+    /// partition columns that are an empty text in some file.
+    fn scans(&self) -> Result<(Vec<Arc<dyn TableProvider>>, Vec<String>)> {
         let state = self.table.snapshot().map_err(from_delta)?;
         let (mut with, mut without) = (Vec::new(), Vec::new());
+        let texts = self.text_partitions()?;
+        let mut empty = BTreeSet::new();
         for file in state.log_data().iter() {
+            if !texts.is_empty() {
+                let values = file.partition_values_map();
+                let is_empty =
+                    |physical: &String| values.get(physical).is_some_and(|value| value.as_deref() == Some(""));
+                empty.extend(texts.iter().filter(|(_, physical)| is_empty(physical)).map(|(name, _)| name.clone()));
+            }
             let list = if file.deletion_vector_descriptor().is_some() { &mut with } else { &mut without };
             list.push(in_scan(&file.path()));
         }
         // A selection of files cannot name those outside the table's folder.
         let outside = with.iter().chain(&without).any(|path| Url::parse(path).is_ok());
+        let empty = empty.into_iter().collect();
         if with.is_empty() || without.is_empty() || outside {
-            return Ok(vec![Arc::new(self.scan()?)]);
+            return Ok((vec![Arc::new(self.scan()?)], empty));
         }
         let mut scans: Vec<Arc<dyn TableProvider>> = Vec::with_capacity(2);
         for files in [without, with] {
             scans.push(Arc::new(self.scan()?.with_file_paths(files)));
         }
-        Ok(scans)
+        Ok((scans, empty))
+    }
+
+    /// The partition columns that hold texts or bytes: the name, and that in the log's partition values.
+    fn text_partitions(&self) -> Result<Vec<(String, String)>> {
+        let state = self.table.snapshot().map_err(from_delta)?;
+        let (metadata, schema) = (state.metadata(), state.schema());
+        let is_mapped = metadata.configuration().get("delta.columnMapping.mode").is_some_and(|mode| mode != "none");
+        let text = |name: &String| {
+            let field = schema.field(name)?;
+            let is_text = [DataType::STRING, DataType::BINARY].contains(field.data_type());
+            let mapped = field.get_config_value(&ColumnMetadataKey::ColumnMappingPhysicalName);
+            let physical = match mapped.filter(|_| is_mapped) {
+                Some(MetadataValue::String(physical)) => physical.clone(),
+                _ => name.clone(),
+            };
+            is_text.then(|| (name.clone(), physical))
+        };
+        Ok(metadata.partition_columns().iter().filter_map(text).collect())
     }
 }
 

@@ -106,6 +106,22 @@ impl Versions {
         }
     }
 
+    /// A writer that was cut off leaves a commit without a byte. The kernel reads it as a version that changes nothing,
+    /// and a run would be recorded as made from it; what the writer meant to commit might stand under the same number
+    /// later. What lies before the checkpoint is not read any more.
+    pub(super) fn refuse_empty_commits(&self, version: u64) -> Result<()> {
+        let start = self.checkpoint(version).map_or(0, |(checkpoint, _)| checkpoint.saturating_add(1));
+        let mut read = self.commits.range(start.min(version)..=version);
+        let Some((empty, file)) = read.find(|(number, file)| **number >= start && file.size == 0) else {
+            return Ok(());
+        };
+        let before = empty.checked_sub(1).map(|before| format!("; version {before} can be read")).unwrap_or_default();
+        Err(Error::failed("a commit of the table is empty: its writer was cut off")
+            .with("version", empty)
+            .with("file", &file.location)
+            .hint(format!("have the table's writer repair it, or remove the file if it is the last one{before}")))
+    }
+
     /// The newest version committed at or before `at`: by the in-commit timestamps where the table
     /// writes them, otherwise by the time at which the store received the commit file.
     pub(super) async fn as_of(&self, at: DateTime<Utc>, store: &dyn ObjectStore) -> Result<u64> {

@@ -1,16 +1,17 @@
 //! Folders of plain files: what Parquet, CSV and JSON tables have in common.
 //!
-//! The version of such a table is a hash over the names, sizes, etags and modification times of its
-//! files. It cannot be asked for: only the present state exists. What was pinned is compared with
-//! what is there when the scan is planned, see [`super::plain_table`].
+//! The version of such a table is a hash, see [`super::plain_version`]. It cannot be asked for: only the
+//! present state exists. What was pinned is compared with what is there when the scan is planned, see
+//! [`super::plain_table`].
 
 use super::TableFormat;
-use super::errors::{from_datafusion, innermost};
+use super::errors::{from_datafusion, from_store, innermost};
 use super::guard::guarded;
 use super::inspect::{History, Inspection};
 use super::pinned::{At, Contents, PinnedTable, PlainContents, TableRequest};
 use super::place::Place;
 use super::plain_table::PlainTable;
+use super::plain_version::version;
 use super::{errors, hive, inspect_files, parquet};
 use crate::error::{Error, Result};
 use crate::lake::Location;
@@ -25,7 +26,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use std::collections::HashMap;
 use std::sync::Arc;
 use url::Url;
@@ -39,6 +40,8 @@ pub(super) struct PlainFormat {
     pub(super) has_statistics: bool,
     /// Whether a file's name is one that only a table format with a log gives.
     pub(super) looks_orphaned: Option<fn(&str) -> bool>,
+    /// The column that the beginning of a file names twice.
+    pub(super) named_twice: Option<fn(&[u8]) -> Option<String>>,
 }
 
 /// The endings of all plain formats.
@@ -111,7 +114,7 @@ impl TableFormat for PlainFormat {
             name: request.name.clone(),
             format: self.name.to_owned(),
             location: request.location.to_string(),
-            version: version(files, place.location().path()),
+            version: version(files, place.location()).await?,
             changed_at: files.iter().map(|file| file.last_modified).max(),
             files: files.len() as u64,
             rows: rows(&contents.files),
@@ -165,6 +168,7 @@ impl PlainFormat {
                 return Err(self.culprit(files, location).await.unwrap_or_else(|| self.unreadable(error, None)));
             }
         };
+        self.refuse_columns_named_twice(files, &store).await?;
         if file_schema.fields().is_empty() {
             return Err(Error::check(format!("the {} files have no columns", self.name)));
         }
@@ -196,6 +200,31 @@ impl PlainFormat {
         }
         let contents = PlainContents { files: pinned, file_schema };
         Ok((contents, schema))
+    }
+
+    /// SQL could name only one of two columns of one name, and the library takes them for one.
+    async fn refuse_columns_named_twice(&self, files: &[ObjectMeta], store: &Arc<dyn ObjectStore>) -> Result<()> {
+        /// A header has seldom more bytes; of a longer one this much is looked at.
+        const HEAD_BYTES: u64 = 64 << 10;
+        let Some(named_twice) = self.named_twice else { return Ok(()) };
+        let heads = futures::stream::iter(files.to_vec()).map(|file| {
+            let store = Arc::clone(store);
+            async move {
+                let head = 0..file.size.min(HEAD_BYTES);
+                let column = match head.is_empty() {
+                    true => None,
+                    false => named_twice(&store.get_range(&file.location, head).await.map_err(from_store)?),
+                };
+                match column {
+                    Some(column) => Err(Error::usage("two columns of a file have the same name")
+                        .with("column", column)
+                        .with("file", &file.location)
+                        .hint("rename one of them in the file's first line")),
+                    None => Ok(()),
+                }
+            }
+        });
+        heads.buffered(CONCURRENT_FILES).try_collect::<()>().await
     }
 
     /// The error of the first file that cannot be read by itself, with its name.
@@ -258,43 +287,4 @@ fn rows(files: &[PartitionedFile]) -> Option<u64> {
             _ => None,
         })
         .sum()
-}
-
-/// The pseudo-version: a hash over everything by which a store tells that a file has changed.
-fn version(files: &[ObjectMeta], root: &Path) -> String {
-    let mut hash = blake3::Hasher::new();
-    for file in files {
-        let name: Vec<String> = match file.location.prefix_match(root) {
-            Some(parts) => parts.map(|part| part.as_ref().to_owned()).collect(),
-            None => vec![file.location.to_string()],
-        };
-        // Length-prefixed, so that no two lists of files write the same bytes.
-        for text in [name.join("/"), file.e_tag.clone().unwrap_or_default()] {
-            hash.update(&(text.len() as u64).to_le_bytes());
-            hash.update(text.as_bytes());
-        }
-        hash.update(&file.size.to_le_bytes());
-        hash.update(&file.last_modified.timestamp_micros().to_le_bytes());
-    }
-    let hex = hash.finalize().to_hex();
-    format!("files-{}", &hex[..16])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use chrono::DateTime;
-
-    fn file(path: &str, size: u64) -> ObjectMeta {
-        ObjectMeta { location: path.into(), last_modified: DateTime::UNIX_EPOCH, size, e_tag: None, version: None }
-    }
-
-    #[test]
-    fn the_pseudo_version_moves_with_the_files_and_not_with_the_folder() {
-        let one = version(&[file("a/t/x.csv", 3)], &Path::from("a/t"));
-        assert_eq!(one, version(&[file("b/x.csv", 3)], &Path::from("b")));
-        assert_ne!(one, version(&[file("a/t/x.csv", 4)], &Path::from("a/t")));
-        assert_ne!(one, version(&[file("a/t/y.csv", 3)], &Path::from("a/t")));
-        assert!(one.starts_with("files-") && one.len() == 22);
-    }
 }

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result as DfResult};
@@ -26,7 +27,7 @@ use datafusion::physical_plan::{
     ReplaceChildrenOptions,
 };
 use futures::{StreamExt, TryStreamExt};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -109,37 +110,44 @@ fn by_path(plan: Arc<dyn ExecutionPlan>, by_id: Option<&HashMap<String, String>>
         return Ok(plan);
     }
     if let (true, [child]) = (plan.is::<CoalescePartitionsExec>(), children.as_slice())
-        && let Some(one) = as_one_scan(child)
+        && let Some(one) = one_after_the_other(child, MOST_FILES)
     {
         return Ok(one);
     }
     plan.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
 }
 
-/// Scans side by side over one store as one scan in one order: deltalake reads the files that have
-/// deletion vectors in a scan of their own, and takes the batches of the two as they arrive.
-fn as_one_scan(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
-    /// More files of one group have no place in deltalake's numbering of them.
-    const MOST_FILES: usize = 1 << 16;
-    let inputs = plan.downcast_ref::<UnionExec>()?.inputs();
-    let configs: Vec<&FileScanConfig> = inputs
-        .iter()
-        .map(|input| input.downcast_ref::<DataSourceExec>()?.data_source().downcast_ref::<FileScanConfig>())
-        .collect::<Option<_>>()?;
-    let first = *configs.first()?;
-    if configs.iter().any(|config| config.object_store_url != first.object_store_url) {
-        return None;
+/// More files of one group have no place in deltalake's numbering of them.
+const MOST_FILES: usize = 1 << 16;
+
+/// Scans side by side as one partition in one order: deltalake reads the files that have deletion
+/// vectors in a scan of their own, cuts long lists of files into groups, and takes the batches of all of
+/// them as they arrive. Here the files of a store are one list by their paths, and stores come by their URLs.
+fn one_after_the_other(plan: &Arc<dyn ExecutionPlan>, most_files: usize) -> Option<Arc<dyn ExecutionPlan>> {
+    let scans = match plan.downcast_ref::<UnionExec>() {
+        Some(union) => union.inputs().iter().collect(),
+        None => vec![plan],
+    };
+    let mut stores: BTreeMap<&str, (&FileScanConfig, Vec<PartitionedFile>)> = BTreeMap::new();
+    for scan in scans {
+        let config = scan.downcast_ref::<DataSourceExec>()?.data_source().downcast_ref::<FileScanConfig>()?;
+        let (_, files) = stores.entry(config.object_store_url.as_str()).or_insert_with(|| (config, Vec::new()));
+        files.extend(config.file_groups.iter().flat_map(FileGroup::iter).cloned());
     }
-    let groups = configs.iter().flat_map(|config| config.file_groups.iter());
-    let mut files: Vec<_> = groups.flat_map(FileGroup::iter).cloned().collect();
-    files.sort_by(|a, b| a.object_meta.location.cmp(&b.object_meta.location));
-    if files.len() > MOST_FILES {
-        return None;
+    let mut ordered = Vec::new();
+    for (config, mut files) in stores.into_values() {
+        files.sort_by(|a, b| a.object_meta.location.cmp(&b.object_meta.location));
+        let groups: Vec<FileGroup> = files.chunks(most_files).map(|files| FileGroup::new(files.to_vec())).collect();
+        let partitioning = Partitioning::UnknownPartitioning(groups.len());
+        let scan = FileScanConfigBuilder::from(config.clone())
+            .with_file_groups(groups)
+            .with_output_partitioning(Some(partitioning));
+        ordered.push(DataSourceExec::from_data_source(scan.build()) as Arc<dyn ExecutionPlan>);
     }
-    let one = FileScanConfigBuilder::from(first.clone())
-        .with_file_groups(vec![FileGroup::new(files)])
-        .with_output_partitioning(Some(Partitioning::UnknownPartitioning(1)));
-    Some(DataSourceExec::from_data_source(one.build()))
+    match ordered.as_slice() {
+        [only] if only.output_partitioning().partition_count() == 1 => ordered.pop(),
+        _ => Some(Arc::new(InOrderExec::new(ordered))),
+    }
 }
 
 /// All partitions of all inputs, one after the other, as one partition.
@@ -218,5 +226,58 @@ impl ExecutionPlan for InOrderExec {
         let opened = futures::stream::iter(parts).map(move |(input, part)| input.execute(part, Arc::clone(&context)));
         let batches = opened.try_flatten();
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::datasource::physical_plan::ParquetSource;
+    use datafusion::execution::object_store::ObjectStoreUrl;
+
+    fn scan(store: &str, groups: &[&[&str]]) -> Arc<dyn ExecutionPlan> {
+        let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
+        let file = |path: &&str| PartitionedFile::new((*path).to_owned(), 100);
+        let groups = groups.iter().map(|group| FileGroup::new(group.iter().map(file).collect())).collect();
+        let url = ObjectStoreUrl::parse(store).unwrap();
+        let config =
+            FileScanConfigBuilder::new(url, Arc::new(ParquetSource::new(schema))).with_file_groups(groups).build();
+        DataSourceExec::from_data_source(config)
+    }
+
+    /// The files of each group of a scan.
+    fn files(plan: &Arc<dyn ExecutionPlan>) -> Vec<Vec<String>> {
+        let config = plan.downcast_ref::<DataSourceExec>().unwrap().data_source().downcast_ref::<FileScanConfig>();
+        let names = |group: &FileGroup| group.iter().map(|file| file.object_meta.location.to_string()).collect();
+        config.unwrap().file_groups.iter().map(names).collect()
+    }
+
+    #[test]
+    fn however_many_files_and_scans_there_are_they_come_by_their_paths() {
+        let union =
+            UnionExec::try_new(vec![scan("file:///", &[&["e", "a"], &["c"]]), scan("file:///", &[&["d", "b"]])]);
+        let union = union.unwrap();
+        let one = one_after_the_other(&union, 5).unwrap();
+        assert_eq!(files(&one), [["a", "b", "c", "d", "e"]]);
+        assert_eq!(one.output_partitioning().partition_count(), 1);
+
+        let cut = one_after_the_other(&union, 2).unwrap();
+        assert_eq!(cut.output_partitioning().partition_count(), 1);
+        let inputs = &cut.downcast_ref::<InOrderExec>().unwrap().inputs;
+        assert_eq!(inputs.len(), 1);
+        assert_eq!(files(&inputs[0]), [vec!["a", "b"], vec!["c", "d"], vec!["e"]]);
+
+        // One scan that deltalake has cut into groups.
+        let alone = one_after_the_other(&scan("file:///", &[&["c", "d"], &["b", "a"]]), 2).unwrap();
+        assert_eq!(files(&alone.downcast_ref::<InOrderExec>().unwrap().inputs[0]), [["a", "b"], ["c", "d"]]);
+    }
+
+    #[test]
+    fn stores_come_by_their_urls() {
+        let union = UnionExec::try_new(vec![scan("s3://two", &[&["a"]]), scan("s3://one", &[&["b"]])]).unwrap();
+        let plan = one_after_the_other(&union, 9).unwrap();
+        let inputs = &plan.downcast_ref::<InOrderExec>().unwrap().inputs;
+        assert_eq!(inputs.iter().map(files).collect::<Vec<_>>(), [[["b"]], [["a"]]]);
     }
 }

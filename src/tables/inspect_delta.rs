@@ -32,7 +32,7 @@ pub(super) async fn inspect(request: &TableRequest, history: History) -> Result<
     let header = Header::read(location, &versions, version).await?;
     let loaded = match open(location, Some(version)).await {
         Ok(table) => PinnedDelta::new(table).await,
-        Err(error) => Err(reason(location, Some(version)).await.unwrap_or(error)),
+        Err(error) => Err(reason(location, &versions, Some(version)).await.unwrap_or(error)),
     };
     let protocol = header.protocol.unwrap_or_default();
     let metadata = Metadata(header.metadata.unwrap_or_default());

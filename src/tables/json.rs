@@ -15,4 +15,5 @@ pub(super) static JSON: PlainFormat = PlainFormat {
     reader: || Arc::new(JsonFormat::default().with_schema_infer_max_rec(INFERRED_ROWS)),
     has_statistics: false,
     looks_orphaned: None,
+    named_twice: None,
 };

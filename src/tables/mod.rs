@@ -19,6 +19,7 @@ pub mod delta_features;
 mod delta_log;
 mod delta_store;
 mod delta_versions;
+mod empty_text;
 pub mod errors;
 mod files;
 pub(crate) mod guard;
@@ -33,6 +34,7 @@ mod parquet;
 mod pinned;
 mod place;
 mod plain_table;
+mod plain_version;
 
 pub use delta_store::delta_builder;
 pub use files::register_store;

@@ -23,6 +23,7 @@ pub(super) static PARQUET: PlainFormat = PlainFormat {
     reader: || Arc::new(ParquetFormat::default().with_force_view_types(true)),
     has_statistics: true,
     looks_orphaned: Some(is_delta_data),
+    named_twice: None,
 };
 
 /// Refuses a file whose footer counts other rows than its row groups do: which of them are read depends

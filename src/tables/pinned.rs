@@ -59,8 +59,8 @@ pub struct PinnedTable {
     pub format: String,
     /// Where it lies, without credentials.
     pub location: String,
-    /// Delta: the version number. Plain files: `files-` and 16 hexadecimal digits of a hash over
-    /// the names, sizes, etags and modification times of the files.
+    /// Delta: the version number. Plain files: `files-` and 16 hexadecimal digits of a hash over the names and
+    /// contents of the files; beyond 64 MiB over their names, sizes, etags and modification times.
     pub version: String,
     /// When that state was made, where it is known: the commit (Delta) or the newest file.
     pub changed_at: Option<DateTime<Utc>>,

@@ -27,7 +27,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::scalar::ScalarValue;
 use futures::{StreamExt, TryStreamExt};
-use object_store::ObjectStoreExt;
+use object_store::{ObjectMeta, ObjectStoreExt};
 use std::fmt;
 use std::sync::Arc;
 
@@ -98,16 +98,23 @@ impl PlainTable {
                 let store = Arc::clone(&store);
                 async move {
                     let found = store.head(&pinned.location).await.map_err(|error| external(from_store(error)))?;
-                    let same = found.size == pinned.size
-                        && found.last_modified == pinned.last_modified
-                        && found.e_tag == pinned.e_tag;
-                    if same { Ok(()) } else { Err(external(changed_file(&pinned.location))) }
+                    if is_same(&found, &pinned) { Ok(()) } else { Err(external(changed_file(&pinned.location))) }
                 }
             })
             .buffer_unordered(CONCURRENT_FILES)
             .try_collect::<()>()
             .await
     }
+}
+
+/// Whether a file is the one that was listed. The tag tells, where there is one: a listing of a bucket has times in
+/// milliseconds, whoever asks for one object gets them in seconds.
+fn is_same(found: &ObjectMeta, listed: &ObjectMeta) -> bool {
+    let same = match (&found.e_tag, &listed.e_tag) {
+        (Some(found), Some(listed)) => found == listed,
+        _ => found.last_modified.timestamp() == listed.last_modified.timestamp(),
+    };
+    same && found.size == listed.size
 }
 
 fn external(error: Error) -> DataFusionError {

@@ -3,7 +3,8 @@
 
 use crate::command::{lakemill, run, run_json};
 use crate::nightly::{Fraud, predictions};
-use std::process::Stdio;
+use serde_json::Value;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 const KILLS: u32 = 20;
@@ -162,6 +163,50 @@ fn one_interval_at_once_is_committed_by_one() {
     assert_eq!(runs.len(), 1, "{runs:?}");
     let stats = run_json(&["lookup", "stats", "card_fraud", "--home", &job.home_arg()]).expect(0).json();
     assert!(runs.contains(stats["run_id"].as_str().unwrap()), "table: {runs:?}, lookup: {}", stats["run_id"]);
+}
+
+/// Whether a scoring that raced with others of the same interval is the one that committed. Each of them has either
+/// committed, found everything done, published what another had just committed, or ended as a conflict.
+pub fn one_of_a_race(child: Child) -> bool {
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let receipt: Value = serde_json::from_slice(output.stdout.trim_ascii()).unwrap_or_default();
+    match output.status.code() {
+        Some(0) if receipt["status"] == "noop" => false,
+        Some(0) => {
+            assert_eq!(receipt["status"], "done", "{receipt}");
+            !receipt["seconds"]["commit"].is_null()
+        }
+        Some(7) => {
+            assert_eq!(receipt["error"]["code"], "conflict", "{receipt}");
+            false
+        }
+        code => panic!("{code:?}: {told}"),
+    }
+}
+
+#[test]
+fn of_eight_writers_of_one_interval_one_commits() {
+    let Some(job) = job() else { return };
+    job.run("train", "2018-06-20", &[]).expect(0);
+    let start = |_| {
+        let mut command = lakemill(&job.args("score", "2018-06-20", &["--quiet", "--output", "json"]));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let children: Vec<Child> = (0..8).map(start).collect();
+    let committed = children.into_iter().map(one_of_a_race).filter(|committed| *committed).count();
+    assert_eq!(committed, 1);
+    let commits = crate::command::files(&job.home_path().join("predictions/card_fraud/_delta_log"));
+    let commits: Vec<_> = commits.iter().map(|(name, _)| name).filter(|name| name.ends_with(".json")).collect();
+    // Version 0 makes the table, version 1 is the interval.
+    assert_eq!(commits.len(), 2, "{commits:?}");
+    let lookups = crate::command::files(&job.home_path().join("lookup/card_fraud"));
+    let generations: Vec<_> = lookups.iter().filter(|(name, _)| name.ends_with("generation.json")).collect();
+    assert_eq!(generations.len(), 1, "those that lost have taken their generations away");
+    let settled = job.run("score", "2018-06-20", &[]).expect(0).json();
+    assert_eq!(settled["status"], "noop");
+    let stats = run_json(&["lookup", "stats", "card_fraud", "--home", &job.home_arg()]).expect(0).json();
+    assert_eq!(stats["run_id"], settled["run_id"]);
 }
 
 #[test]

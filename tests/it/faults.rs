@@ -3,10 +3,8 @@
 //! state of an undisturbed one.
 
 use crate::bad_inputs::place::Place;
-use async_trait::async_trait;
-use bytes::Bytes;
-use futures::stream::{self, BoxStream};
-use futures::{FutureExt, StreamExt};
+use crate::faulty::{Fails, Faulty};
+use futures::FutureExt;
 use lakemill::engine::predictions::{Predictions, Slice};
 use lakemill::engine::progress::Unwatched;
 use lakemill::engine::receipt::Status;
@@ -19,116 +17,7 @@ use lakemill::plan::Plan;
 use lakemill::runtime::Runtime;
 use lakemill::{metrics, models};
 use object_store::local::LocalFileSystem;
-use object_store::path::Path as StorePath;
-use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
-};
-use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// When a call fails.
-#[derive(Debug, Clone, Copy)]
-enum Fails {
-    /// Nothing has happened.
-    Before,
-    /// It was done, and the answer got lost.
-    After,
-}
-
-/// The local file system, but for one call.
-#[derive(Debug)]
-struct Faulty {
-    files: LocalFileSystem,
-    fails: Fails,
-    at: u64,
-    calls: Arc<AtomicU64>,
-}
-
-impl Faulty {
-    fn is_due(&self) -> bool {
-        self.calls.fetch_add(1, Ordering::SeqCst) + 1 == self.at
-    }
-
-    async fn call<T: Send>(&self, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
-        match (self.is_due(), self.fails) {
-            (false, _) => work.await,
-            (true, Fails::Before) => Err(lost()),
-            (true, Fails::After) => work.await.and_then(|_| Err(lost())),
-        }
-    }
-
-    fn streamed<T: Send + 'static>(&self, work: BoxStream<'static, Result<T>>) -> BoxStream<'static, Result<T>> {
-        match (self.is_due(), self.fails) {
-            (false, _) => work,
-            (true, Fails::Before) => stream::once(async { Err(lost()) }).boxed(),
-            (true, Fails::After) => work.chain(stream::once(async { Err(lost()) })).boxed(),
-        }
-    }
-}
-
-fn lost() -> Error {
-    Error::Generic { store: "faulty", source: "this call was to fail".into() }
-}
-
-impl fmt::Display for Faulty {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("faulty")
-    }
-}
-
-#[async_trait]
-impl ObjectStore for Faulty {
-    async fn put_opts(&self, location: &StorePath, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        self.call(self.files.put_opts(location, payload, options)).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        location: &StorePath,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.call(self.files.put_multipart_opts(location, options)).await
-    }
-
-    async fn get_opts(&self, location: &StorePath, options: GetOptions) -> Result<GetResult> {
-        self.call(self.files.get_opts(location, options)).await
-    }
-
-    async fn get_ranges(&self, location: &StorePath, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.call(self.files.get_ranges(location, ranges)).await
-    }
-
-    fn delete_stream(&self, locations: BoxStream<'static, Result<StorePath>>) -> BoxStream<'static, Result<StorePath>> {
-        self.streamed(self.files.delete_stream(locations))
-    }
-
-    fn list(&self, prefix: Option<&StorePath>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.streamed(self.files.list(prefix))
-    }
-
-    fn list_with_offset(
-        &self,
-        prefix: Option<&StorePath>,
-        offset: &StorePath,
-    ) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.streamed(self.files.list_with_offset(prefix, offset))
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&StorePath>) -> Result<ListResult> {
-        self.call(self.files.list_with_delimiter(prefix)).await
-    }
-
-    async fn copy_opts(&self, from: &StorePath, to: &StorePath, options: CopyOptions) -> Result<()> {
-        self.call(self.files.copy_opts(from, to, options)).await
-    }
-
-    async fn rename_opts(&self, from: &StorePath, to: &StorePath, options: RenameOptions) -> Result<()> {
-        self.call(self.files.rename_opts(from, to, options)).await
-    }
-}
 
 /// Scores an interval of a place in this process.
 struct Scorer {
@@ -162,7 +51,12 @@ impl Scorer {
             takes_weights: algorithm.takes_weights(),
             params: algorithm.params_schema().to_value(),
         });
-        let metrics = metrics::METRICS.iter().map(|metric| MetricWords { name: metric.name(), tasks: metric.tasks() });
+        let metrics = metrics::METRICS.iter().map(|metric| MetricWords {
+            name: metric.name(),
+            tasks: metric.tasks(),
+            greater_is_better: metric.greater_is_better(),
+            range: metric.range(),
+        });
         let words = Vocabulary {
             algorithms: algorithms.collect(),
             metrics: metrics.collect(),
@@ -174,18 +68,17 @@ impl Scorer {
 
     /// Scores with a store whose call number `at` fails; gives how it ended and how many calls there were.
     fn disturbed(&self, place: &Place, fails: Fails, at: u64) -> (Recorded, u64) {
-        let calls = Arc::new(AtomicU64::new(0));
+        let store = Arc::new(Faulty::new(LocalFileSystem::new(), fails, at));
         let recorded = self.engine.runtime.run_recorded(async {
             let mut plan = self.plan(place).await;
-            let store = Faulty { files: LocalFileSystem::new(), fails, at, calls: Arc::clone(&calls) };
             let (url, path) = (plan.home.url().clone(), plan.home.path().clone());
-            plan.home = Location::with_store(url, Arc::new(store), path);
+            plan.home = Location::with_store(url, Arc::clone(&store) as _, path);
             // A panic is a failure of the test, whichever call it was.
             let options = ScoreOptions::default();
             let run = score(&self.engine, &plan, &options);
             std::panic::AssertUnwindSafe(run).catch_unwind().await.unwrap()
         });
-        (recorded, calls.load(Ordering::SeqCst))
+        (recorded, store.calls())
     }
 
     fn sound(&self, place: &Place, force: bool) -> Recorded {

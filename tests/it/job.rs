@@ -34,6 +34,10 @@ fn check_params(algorithm: &str, params: &Map<String, Value>) -> Result<(), Erro
     }
 }
 
+fn metric(name: &'static str, tasks: &'static [Task], range: (f64, f64)) -> MetricWords {
+    MetricWords { name, tasks, greater_is_better: name == "roc_auc", range }
+}
+
 fn vocabulary() -> Vocabulary<'static> {
     let params = json!({
         "type": "object",
@@ -52,10 +56,10 @@ fn vocabulary() -> Vocabulary<'static> {
             algorithm("random_forest", &[Task::Binary, Task::Multiclass, Task::Regression], false),
         ],
         metrics: vec![
-            MetricWords { name: "roc_auc", tasks: &[Task::Binary] },
-            MetricWords { name: "log_loss", tasks: classes },
-            MetricWords { name: "brier", tasks: &[Task::Binary] },
-            MetricWords { name: "rmse", tasks: &[Task::Regression] },
+            metric("roc_auc", &[Task::Binary], (0.0, 1.0)),
+            metric("log_loss", classes, (0.0, f64::INFINITY)),
+            metric("brier", &[Task::Binary], (0.0, 2.0)),
+            metric("rmse", &[Task::Regression], (0.0, f64::INFINITY)),
         ],
         check_params: &check_params,
     }

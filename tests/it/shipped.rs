@@ -401,7 +401,7 @@ fn no_job_and_no_sql_file_is_forgotten() {
 
 /// The README's first command, in a folder where there is nothing.
 fn demo(folder: &Path) -> Outcome {
-    let output = lakemill(&["demo", "--rows", "30000"]).current_dir(folder).output().unwrap();
+    let output = lakemill(&["demo", "--rows", "200000"]).current_dir(folder).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Outcome { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }

@@ -171,13 +171,22 @@ fn snake_case(text: &str) -> String {
 }
 
 fn path(text: &str) -> Result<(), Fault> {
-    if text.contains("://") {
-        return Err(fault(
-            format!("`{}` is not a file", shorten(text)),
-            "the SQL lies beside the job file; name it relative to the project root",
-        ));
+    if !text.contains("://") || is_in_bucket(text) {
+        return Ok(());
     }
-    Ok(())
+    Err(fault(
+        format!("`{}` is not a file", shorten(text)),
+        "the SQL lies beside the job file: name it relative to the project root; or in a bucket: s3://bucket/name.sql",
+    ))
+}
+
+/// Whether a text is the URL of an object, and nothing more: who asks for it is said by the environment, never by a URL.
+pub(in crate::job) fn is_in_bucket(text: &str) -> bool {
+    let Some((bucket, key)) = ["s3://", "s3a://"].iter().find_map(|scheme| text.strip_prefix(scheme)?.split_once('/'))
+    else {
+        return false;
+    };
+    !bucket.is_empty() && !bucket.contains(':') && !key.is_empty() && !text.contains(['@', '?', '#'])
 }
 
 fn output(text: &str) -> Result<(), Fault> {

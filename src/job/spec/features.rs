@@ -10,7 +10,8 @@ use std::borrow::Cow;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FeaturesSpec {
-    /// The SQL file, relative to the project root: one SELECT of key, time, features and label.
+    /// The SQL file, relative to the project root or in a bucket (`s3://...`): one SELECT of key, time, features and
+    /// label.
     #[schemars(extend("format" = "lakemill-path", "minLength" = 1))]
     pub sql: String,
     /// The columns that identify a row.

@@ -6,6 +6,7 @@
 
 use crate::error::ErrorKind;
 use crate::lake::errors::LATER;
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use object_store::Error as Store;
 use object_store::client::{HttpError, HttpErrorKind};
 use std::error::Error as StdError;
@@ -111,7 +112,8 @@ impl Failure {
         } else {
             String::new()
         };
-        Self { trouble, detail: format!("{status} {code}").trim_end().to_owned() + &region }
+        let skew = if trouble == Trouble::Clock { skew(body) } else { None };
+        Self { trouble, detail: format!("{status} {code}").trim_end().to_owned() + &region + &skew.unwrap_or_default() }
     }
 
     /// From what happened to a connection.
@@ -245,6 +247,26 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
     text.split_once(before).and_then(|(_, tail)| tail.split_once(after)).map_or("", |(found, _)| found)
 }
 
+/// How far this machine's clock is from the server's, where the answer holds both.
+fn skew(body: &str) -> Option<String> {
+    let asked =
+        NaiveDateTime::parse_from_str(between(body, "<RequestTime>", "</RequestTime>"), "%Y%m%dT%H%M%SZ").ok()?;
+    let server = between(body, "<ServerTime>", "</ServerTime>").parse::<DateTime<Utc>>().ok()?;
+    Some(format!(", this machine's clock is {}", clock_offset(asked.and_utc() - server)))
+}
+
+/// `21 min 30 s ahead`, of a clock that shows so much more than another.
+pub fn clock_offset(more: TimeDelta) -> String {
+    let (seconds, side) =
+        (more.num_seconds().unsigned_abs(), if more < TimeDelta::zero() { "behind" } else { "ahead" });
+    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0, seconds) => format!("{seconds} s {side}"),
+        (0, 0, minutes, seconds) => format!("{minutes} min {seconds} s {side}"),
+        (0, hours, minutes, _) => format!("{hours} h {minutes} min {side}"),
+        (days, hours, ..) => format!("{days} d {hours} h {side}"),
+    }
+}
+
 /// A code word of the server: letters, digits, `-` and `.`, or nothing.
 fn word(text: &str) -> String {
     let plain = text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
@@ -300,6 +322,18 @@ mod tests {
             assert_eq!(kind_of_causes(&error), kind, "{status} {code}");
             assert!(hint_of_causes(&error).unwrap().contains(hint), "{status} {code}: {error}");
         }
+    }
+
+    #[test]
+    fn a_wrong_clock_is_told_with_its_error() {
+        let of = |asked: &str, server: &str| {
+            let body = format!("<RequestTime>{asked}</RequestTime><ServerTime>{server}</ServerTime>");
+            clean(answer(403, &format!("<Code>RequestTimeTooSkewed</Code>{body}"))).to_string()
+        };
+        assert!(of("20260102T030000Z", "2026-01-02T03:21:05Z").contains("clock is 21 min 5 s behind"));
+        assert!(of("20260102T060000Z", "2026-01-02T03:59:00Z").contains("clock is 2 h 1 min ahead"));
+        assert!(of("20270102T030000Z", "2026-01-02T02:00:00Z").contains("clock is 365 d 1 h ahead"));
+        assert!(!of("now", "2026-01-02T02:00:00Z").contains("this machine's clock"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod process;
 mod profile;
 mod store;
 
-pub use failure::Failure;
+pub use failure::{Failure, clock_offset};
 pub use identity::Identity;
 
 use crate::error::{Error, Result};

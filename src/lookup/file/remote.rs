@@ -223,6 +223,12 @@ impl Staged for RemoteStaged {
         };
         Ok(Flip { generation, removed, leftover })
     }
+
+    fn abandon(self: Box<Self>) {
+        if let Err(error) = wait(remove(&self.place, self.metadata.generation)) {
+            tracing::debug!(%error, "an unpublished generation could not be removed");
+        }
+    }
 }
 
 /// Moves the pointer, if it still is where `expected` says and the generation is still there.

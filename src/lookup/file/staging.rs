@@ -326,6 +326,9 @@ impl Staged for FileStaged {
         let leftover = leftover.or_else(|| sweep::trash(table).err());
         Ok(Flip { generation, removed, leftover })
     }
+
+    // Dropped undecided, it removes itself.
+    fn abandon(self: Box<Self>) {}
 }
 
 /// Takes the generations beyond the newest `keep` out of the table; gives their numbers, ascending.

@@ -21,6 +21,7 @@ pub fn cases() -> Vec<Case> {
         score("data_null_time", 3)
             .sql("  tx_datetime,", "  CASE WHEN tx_amount <= 100 THEN tx_datetime END AS tx_datetime,"),
         score("data_outside_the_interval", 3).sql("< $interval_end", "< $interval_end + INTERVAL '1 day'"),
+        score("data_excludes_an_unknown_column", 2).set("features.exclude=[\"custmer_id\"]"),
         score("data_time_is_a_text", 2).sql("  tx_datetime,", "  CAST(tx_datetime AS VARCHAR) AS tx_datetime,"),
         score("data_every_row_rejected", 3).sql("  tx_amount,", "  CAST('Infinity' AS DOUBLE) AS tx_amount,"),
         score("data_division_by_zero", 3).sql("  tx_amount", "  1 / (tx_fraud - tx_fraud) AS share, tx_amount"),

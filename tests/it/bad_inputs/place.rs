@@ -1,55 +1,11 @@
 //! The folder in which a case runs: a lake, a job, its SQL, and a home with one of everything.
 
 use super::call;
-use lakemill::demo::{Generator, Spec, write_lake};
+use crate::risk;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-
-const JOB: &str = r#"version = 1
-name = "risk"
-home = "home"
-
-[tables]
-transactions = { path = "lake/transactions" }
-
-[features]
-sql = "risk.sql"
-key = ["transaction_id"]
-time = "tx_datetime"
-label = "tx_fraud"
-label_delay = "1d"
-exclude = ["customer_id"]
-
-[model]
-task = "binary"
-algorithm = "logistic_regression"
-seed = 7
-window = "4d"
-split = { by = "time", test = "2d" }
-
-[score]
-output = "predictions/risk"
-passthrough = ["customer_id"]
-
-[lookup]
-store = "file"
-key = "customer_id"
-value = ["score", "prediction"]
-keep = "latest"
-"#;
-
-const SQL: &str = "SELECT
-  transaction_id,
-  tx_datetime,
-  customer_id,
-  tx_fraud,
-  tx_amount,
-  extract(hour FROM tx_datetime) AS hour
-FROM transactions
-WHERE tx_datetime >= $interval_start AND tx_datetime < $interval_end
-";
 
 /// One for all cases that run at the same time, copied for each; gone when the last of them is, which a plain static
 /// never would be.
@@ -67,14 +23,7 @@ pub fn template() -> Arc<Place> {
 
 fn made() -> Place {
     let place = Place::empty();
-    place.write("job.toml", JOB);
-    place.write("risk.sql", SQL);
-    // Few days are few files to copy; customers enough for some frauds on each day.
-    let start = chrono::NaiveDate::from_ymd_opt(2018, 6, 1).unwrap();
-    let spec = Spec { customers: 600, terminals: 1200, start, days: 12, seed: 7 };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let generator = Generator::new(spec).unwrap();
-    runtime.block_on(write_lake(&generator, &place.path.join("lake"), &mut |_, _| {})).unwrap();
+    risk::make(&place.path, "job.toml", "risk.sql");
     call(&place, &["run", "job.toml", "--interval", "2018-06-10"]).expect(0);
     place
 }

@@ -50,6 +50,7 @@ pub fn cases() -> Vec<Case> {
             place.write(&file, bytes);
         }),
         plain("table_csv_ragged", 3, "t.csv", "a,b\n1,2\n3\n"),
+        plain("table_csv_column_twice", 2, "t.csv", "a,b,a\n1,2,3\n"),
         plain("table_json_cut_off", 3, "t.jsonl", "{\"a\":1}\n{\"a\":\n"),
     ]
 }

@@ -59,6 +59,8 @@ static CASES: &[(&[&str], &str, Make)] = &[
     (&["log compaction files"], "a compacted log file", compacted),
     (&["no files"], "a table without rows", no_files),
     (&["partitions", "special characters"], "partition values with special characters and nulls", special_values),
+    (&["partitions"], "empty texts as partition values", super::partitions::empty_texts),
+    (&["deletionVectors", "columnMapping by id"], "fields of structs under other names", super::ids::inside_structs),
     (&["absolute paths"], "files outside the folder", |log| absolute(log, false)),
     (&["absolute paths", "deletionVectors"], "files outside the folder, some with vectors", |log| absolute(log, true)),
     (&["typeWidening"], "columns that were widened", widened),

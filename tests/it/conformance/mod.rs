@@ -3,10 +3,12 @@
 
 mod cells;
 mod delta;
+mod ids;
 pub mod log;
 mod made;
 mod outcomes;
 mod parquet;
+mod partitions;
 mod scale;
 
 use arrow::array::RecordBatch;

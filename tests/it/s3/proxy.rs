@@ -11,6 +11,8 @@ use std::thread;
 pub struct Faults {
     /// How many requests are answered with 503 SlowDown from now on.
     pub slow_down: AtomicI64,
+    /// How many requests are still answered as usual before the next of them gets 503.
+    pub healthy: AtomicI64,
     /// How many answers are cut off after some of their bytes.
     pub cut_answers: AtomicI64,
     /// How many PUTs reach the server while their answer does not come back.
@@ -78,7 +80,7 @@ fn request(client: &mut TcpStream) -> std::io::Result<Vec<u8>> {
 fn serve(mut client: TcpStream, server: u16, faults: &Faults) -> std::io::Result<()> {
     let request = request(&mut client)?;
     faults.requests.fetch_add(1, Ordering::SeqCst);
-    if take(&faults.slow_down) {
+    if !take(&faults.healthy) && take(&faults.slow_down) {
         let head = format!(
             "HTTP/1.1 503 Slow Down\r\ncontent-type: application/xml\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
             SLOW_DOWN.len()

@@ -138,6 +138,15 @@ impl Bucket {
         });
     }
 
+    /// Copies one object.
+    pub fn copy(&self, from: &str, to: &str) {
+        let store = self.store();
+        runtime().block_on(async {
+            let bytes = store.get(&StorePath::from(from)).await.unwrap().bytes().await.unwrap();
+            store.put(&StorePath::from(to), bytes.into()).await.unwrap();
+        });
+    }
+
     /// Every object with its bytes.
     pub fn objects(&self) -> Vec<(String, Vec<u8>)> {
         use futures::TryStreamExt;
@@ -179,6 +188,11 @@ impl Bucket {
             .env("AWS_SHARED_CREDENTIALS_FILE", "/none")
             .env("LAKEMILL_CACHE", self.cache.path());
         command
+    }
+
+    /// The folder in which the commands keep what they fetch and build.
+    pub fn cache(&self) -> &Path {
+        self.cache.path()
     }
 
     pub fn run(&self, args: &[&str]) -> Outcome {
