@@ -158,6 +158,7 @@ impl Fitting<'_> {
         };
         let set = BinnedSet {
             bins: matrix,
+            names: self.encoder.feature_names(),
             labels: &labels.values,
             weights: weights.as_deref(),
             task: recipe.task,

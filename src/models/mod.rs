@@ -12,7 +12,9 @@
 //!    same bytes at any number of threads;
 //! 3. add it to [`ALGORITHMS`], and its numbers to `tests/reference/models.py`.
 
+mod bagging;
 mod baseline;
+mod boosting;
 mod elastic_net;
 mod ensemble;
 mod linear;
@@ -101,6 +103,7 @@ pub static ALGORITHMS: &[&dyn Algorithm] = &[
     &tree::DecisionTree,
     &ensemble::RandomForest,
     &ensemble::ExtraTrees,
+    &boosting::GradientBoosting,
     &baseline::Prior,
     &baseline::Mean,
 ];

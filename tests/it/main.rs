@@ -4,6 +4,7 @@
 
 mod asof;
 mod bad_inputs;
+mod boosting;
 mod command;
 mod command_line;
 mod conformance;

@@ -33,7 +33,7 @@ pub(crate) struct Scale {
 
 /// A sum over rows, as numbers to compute with.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Stat {
+pub(crate) struct Stat {
     /// Of gradients.
     pub gradient: f64,
     /// Of hessians.
@@ -69,7 +69,7 @@ impl Scale {
 
     /// A sum as numbers.
     #[inline]
-    pub(super) fn stat(&self, sum: Sum) -> Stat {
+    pub(crate) fn stat(&self, sum: Sum) -> Stat {
         Stat {
             gradient: sum[0] as f64 * self.gradient_unit,
             hessian: (sum[1] >> self.bits) as f64 * self.hessian_unit,
@@ -90,13 +90,13 @@ fn finest(limit: i32, sum: f64) -> f64 {
 
 /// `a + b`.
 #[inline]
-pub(super) fn plus(a: Sum, b: Sum) -> Sum {
+pub(crate) fn plus(a: Sum, b: Sum) -> Sum {
     [a[0].wrapping_add(b[0]), a[1].wrapping_add(b[1])]
 }
 
 /// `a - b`.
 #[inline]
-pub(super) fn minus(a: Sum, b: Sum) -> Sum {
+pub(crate) fn minus(a: Sum, b: Sum) -> Sum {
     [a[0].wrapping_sub(b[0]), a[1].wrapping_sub(b[1])]
 }
 

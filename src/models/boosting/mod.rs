@@ -15,19 +15,19 @@
 mod boost;
 mod categories;
 mod grow;
-mod histogram;
+pub(super) mod histogram;
 mod loss;
 mod params;
-mod partition;
-mod sample;
-mod split;
+pub(super) mod partition;
+pub(super) mod sample;
+pub(super) mod split;
 mod trees;
 
 use super::params as reading;
 use super::{Algorithm, BinnedSet, Form, Params, Predictor, TrainingSet};
 use crate::error::{Error, Result, did_you_mean};
 use crate::features::bins::RowSample;
-use crate::features::{BinnedBlock, Encoding, FeatureBins};
+use crate::features::{BinnedBlock, Encoding, FeatureBins, FeatureBlock};
 use crate::forest::{Aggregation, Forest};
 use crate::task::Task;
 use loss::Loss;
@@ -73,11 +73,7 @@ impl Algorithm for GradientBoosting {
     fn fit(&self, training: &TrainingSet<'_>, params: &Params, seed: u64) -> Result<Predictor> {
         self.check_params(params)?;
         training.admit_with_features(self)?;
-        let mut sample = RowSample::new(training.features.features(), seed);
-        sample.add(training.features);
-        let mut columns = sample.columns();
-        let features = columns.par_iter_mut().map(FeatureBins::of_numbers).collect();
-        let bins = BinnedBlock::of_block(training.features, features)?;
+        let bins = binned(training.features, seed)?;
         let set = BinnedSet {
             bins: &bins,
             names: &[],
@@ -104,6 +100,14 @@ impl Algorithm for GradientBoosting {
         };
         Predictor::new(set.task, set.classes, features, form, loss.link())
     }
+}
+
+/// Dense features as bins.
+pub(super) fn binned(block: &FeatureBlock, seed: u64) -> Result<BinnedBlock> {
+    let mut sample = RowSample::new(block.features(), seed);
+    sample.add(block);
+    let features = sample.columns().par_iter_mut().map(FeatureBins::of_numbers).collect();
+    BinnedBlock::of_block(block, features)
 }
 
 /// The loss of the task and the objective, where they fit the labels.

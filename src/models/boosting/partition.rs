@@ -7,7 +7,7 @@ use rayon::prelude::*;
 const STRETCH: usize = 1 << 16;
 
 /// Puts the rows that go left before the others and tells how many they are. `aside` is as long as `rows`.
-pub(super) fn partition(rows: &mut [u32], aside: &mut [u32], column: &[u8], rule: &Rule) -> usize {
+pub(crate) fn partition(rows: &mut [u32], aside: &mut [u32], column: &[u8], rule: &Rule) -> usize {
     let left: [bool; 256] = std::array::from_fn(|byte| rule.left(byte as u8));
     if rows.len() <= 2 * STRETCH {
         return sort(rows, aside, column, &left);

@@ -9,12 +9,17 @@ const STRETCH: usize = 1 << 14;
 
 /// What is drawn; part of a stream's key.
 #[derive(Clone, Copy)]
-enum Drawn {
+pub(crate) enum Drawn {
+    /// The rows of a round of boosting.
     Rows = 1,
+    /// The features of a tree.
     Features = 2,
+    /// All that a tree of a random forest draws.
+    Tree = 3,
 }
 
-fn stream(seed: u64, drawn: Drawn, unit: u64, part: u64) -> ChaCha8Rng {
+/// The stream of the seed for a part of a unit (a round, a tree).
+pub(crate) fn stream(seed: u64, drawn: Drawn, unit: u64, part: u64) -> ChaCha8Rng {
     let mut key = [0; 32];
     let words = [seed, drawn as u64, unit, part];
     for (to, word) in key.chunks_exact_mut(8).zip(words) {

@@ -65,7 +65,7 @@ impl Rule {
 
 /// A node before it is split.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Node {
+pub(crate) struct Node {
     /// Over its rows.
     pub sum: Sum,
     /// The least and the greatest output that constraints above it allow.
@@ -74,7 +74,7 @@ pub(super) struct Node {
 
 /// A split that was found.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Found {
+pub(crate) struct Found {
     /// By how much the loss falls, twice; above 0.
     pub gain: f64,
     /// The feature.
@@ -89,13 +89,13 @@ pub(super) struct Found {
 
 /// Finds splits of the nodes of one tree.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Search<'a> {
+pub(crate) struct Search<'a> {
     pub rules: &'a SplitRules,
     pub scale: Scale,
 }
 
 /// The best so far of one feature.
-pub(super) struct Best {
+pub(crate) struct Best {
     /// The gain of the node itself and the least one besides.
     least: f64,
     gain: f64,
@@ -155,6 +155,20 @@ impl Search<'_> {
         }
         if let (false, Some((Rule::AtMost { missing, .. }, left))) = (has_missing, &mut best.found) {
             *missing = self.scale.rows(*left) >= self.scale.rows(minus(node.sum, *left));
+        }
+        self.found(best, feature, node, self.rules.l2)
+    }
+
+    /// The best split by a number that is never missing, of which these bins have rows; it stands in the middle of
+    /// those that have none.
+    pub(crate) fn by_listed(&self, feature: u32, bins: &[(u8, Sum)], node: &Node) -> Option<Found> {
+        let (mut best, mut left) = (self.start(node), [0; 2]);
+        for pair in bins.windows(2) {
+            left = plus(left, pair[0].1);
+            if let Some(gain) = self.gain(left, node, self.rules.l2, 0) {
+                let bin = ((u16::from(pair[0].0) + u16::from(pair[1].0) - 1) / 2) as u8;
+                best.offer(gain, Rule::AtMost { bin, missing: false }, left);
+            }
         }
         self.found(best, feature, node, self.rules.l2)
     }
