@@ -32,6 +32,7 @@ mod scoring;
 mod shared;
 mod shipped;
 mod stopped;
+mod streamed;
 mod tables;
 mod time_travel;
 mod windows;
