@@ -233,11 +233,11 @@ mod tests {
     use super::super::fit::{Fitted, fit};
     use super::*;
     use crate::error::{Error, ErrorKind};
-    use crate::features::{ClassWeight, EncoderOptions, Encoding, Signature};
+    use crate::features::{ClassWeight, EncoderOptions, Encoding, FittedColumn, Signature};
     use crate::forest::{Aggregation, Forest, TreeBuilder};
     use crate::metrics::MetricOptions;
     use crate::models::{self, Algorithm, BinnedSet, Form, Link, Params, Predictor, TrainingSet};
-    use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
+    use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
 
     /// The best single split by squared error, over all features and bins; numbers only.
     struct Stump;
@@ -421,11 +421,21 @@ mod tests {
         assert_eq!(native.train_counts.rejected, dense.train_counts.rejected);
         assert_eq!((native.train_counts.unlabelled, native.test_counts.unlabelled), (10, 5));
         assert_eq!(dense.train_counts.unlabelled, 10);
-        assert_eq!(
-            (native.test_counts.rejected.rows, native.test_counts.unseen.of("level")),
-            (4, dense.test_counts.unseen.of("level"))
-        );
-        assert_eq!(native.train_counts.unseen, dense.train_counts.unseen);
+        assert_eq!(native.test_counts.rejected, dense.test_counts.rejected);
+        // Rare levels and strangers, of rows that were kept.
+        let levels = match &native.encoder.columns()[1] {
+            FittedColumn::Codes { levels, .. } => levels.names().to_vec(),
+            other => panic!("{other:?}"),
+        };
+        let batch = rows();
+        let texts = batch.column_by_name("level").unwrap().as_string::<i32>();
+        let unseen = |days: std::ops::Range<usize>| {
+            let rows = (days.start * 100..days.end * 100).filter(|row| row % 40 != 0 && row % 50 != 2);
+            rows.filter(|row| texts.is_valid(*row) && !levels.iter().any(|level| level == texts.value(*row))).count()
+        };
+        assert_eq!(levels.len(), 2);
+        assert_eq!(native.train_counts.unseen.of("level"), unseen(0..4) as u64);
+        assert_eq!(native.test_counts.unseen.of("level"), unseen(5..7) as u64);
         assert!(native.test_counts.imputed.is_empty() && !dense.test_counts.imputed.is_empty());
         let of = |fitted: &Fitted| {
             let (observed, sizes) = (&fitted.tested.observed, (fitted.train_rows, fitted.test_rows, fitted.gap_rows));

@@ -34,6 +34,7 @@ mod scoring;
 mod shared;
 mod shipped;
 mod stopped;
+mod streamed;
 mod tables;
 mod time_travel;
 mod windows;

@@ -103,11 +103,12 @@ mod tests {
     }
 
     #[test]
-    fn a_frequent_value_has_a_bin_alone() {
+    fn a_frequent_value_shares_its_bin_with_few() {
         let mut values: Vec<f64> = (0..1000).map(f64::from).collect();
         values.extend(vec![500.0; 5000]);
         let edges = check(values, 16);
-        assert!(edges.contains(&499.5) && edges.contains(&500.5), "{edges:?}");
+        // The others are cut into shares of 67; less than half a share before the frequent value goes with it.
+        assert!(edges.contains(&468.5) && edges.contains(&500.5), "{edges:?}");
         assert_eq!(edges.len(), 15);
     }
 

@@ -53,8 +53,9 @@ impl FeatureBins {
     /// Bins of a number of which these are the values (a sample of them; missing ones are NaN, and no part
     /// of it). `values` is sorted in place.
     ///
-    /// Up to 255 distinct values have a bin each. More are cut as LightGBM cuts them: values that fill a bin
-    /// alone get it, the others share what is left in equal counts. An edge is the middle of the two values
+    /// Up to 255 distinct values have a bin each. More are cut as LightGBM cuts them: a value that fills a bin
+    /// alone ends one, with less than half a share of smaller ones; the others share what is left in equal
+    /// counts. An edge is the middle of the two values
     /// that it separates: `x <= edge` holds for the lower and not for the upper one, exactly.
     pub fn of_numbers(values: &mut Vec<f64>) -> Self {
         Self { kind: Kind::Number { edges: edges::greedy(values, MOST_BINS) } }
