@@ -58,9 +58,10 @@ fn main() {
     let output = Command::new(python).arg(shared.join("train_peers.py")).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     print!("{text}");
-    let cpu = text.lines().find(|line| line.starts_with("lightgbm")).and_then(|line| {
-        line.split("cpu=").nth(1)?.split_whitespace().next()?.parse::<f64>().ok()
-    });
+    let cpu = text
+        .lines()
+        .find(|line| line.starts_with("lightgbm"))
+        .and_then(|line| line.split("cpu=").nth(1)?.split_whitespace().next()?.parse::<f64>().ok());
     match cpu {
         Some(cpu) => println!("ratio to lightgbm  {:.2} CPU", best.1 / cpu),
         None => println!("lightgbm did not run: {}", String::from_utf8_lossy(&output.stderr)),
@@ -81,7 +82,7 @@ fn fit(rows: &Rows) -> Predictor {
         validation: None,
     };
     let params = json!({"trees": 200, "leaves": 31});
-    lookup("gradient_boosting").unwrap().fit_binned(&set, params.as_object().unwrap(), 7).unwrap()
+    lookup("gradient_boosting").unwrap().fit_binned(&set, params.as_object().unwrap(), 7).unwrap().predictor
 }
 
 fn of_peers(python: &str, shared: &Path) -> Vec<f32> {
@@ -102,8 +103,11 @@ fn of_peers(python: &str, shared: &Path) -> Vec<f32> {
 /// Normal features, and a noisy label of sums, products and a sine of them.
 fn made() -> Vec<f32> {
     let mut stream = ChaCha8Rng::seed_from_u64(7);
-    let mut unit = || (f64::from(stream.next_u32()) + 0.5) / 2f64.powi(32);
-    let mut normal = || (-2.0 * unit().ln()).sqrt() * (std::f64::consts::TAU * unit()).cos();
+    let unit = |stream: &mut ChaCha8Rng| (f64::from(stream.next_u32()) + 0.5) / 2f64.powi(32);
+    let mut normal = || {
+        let radius = (-2.0 * unit(&mut stream).ln()).sqrt();
+        radius * (std::f64::consts::TAU * unit(&mut stream)).cos()
+    };
     let rows = TRAIN + TEST;
     let mut values: Vec<f32> = (0..rows * FEATURES).map(|_| normal() as f32).collect();
     let effects: Vec<f64> = (0..FEATURES).map(|_| normal() * 0.4).collect();
@@ -111,7 +115,7 @@ fn made() -> Vec<f32> {
         let x = |feature: usize| f64::from(values[feature * rows + row]);
         let linear: f64 = (0..FEATURES).map(|feature| x(feature) * effects[feature]).sum();
         let score = linear + (2.0 * x(0)).sin() * 1.5 + x(1) * x(2) + if x(3) > 0.5 { x(4) } else { -x(5) };
-        values.push(f32::from(u8::from(unit() < 1.0 / (1.0 + (-score).exp()))));
+        values.push(f32::from(u8::from(unit(&mut stream) < 1.0 / (1.0 + (-score).exp()))));
     }
     values
 }

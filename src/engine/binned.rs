@@ -10,7 +10,7 @@ use super::staged::{Part, Staged};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::features::{BinnedBlock, ColumnCounts, Encoder, FeatureBins, FeatureBlock, Labels, folds, row_weights};
 use crate::metrics::MetricValue;
-use crate::models::{BinnedSet, Params, Predictor, TrainingSet, baseline};
+use crate::models::{BinnedSet, Learned, Params, Predictor, TrainingSet, baseline};
 use crate::registry::golden::GOLDEN_ROWS;
 use arrow::array::RecordBatch;
 use rayon::prelude::*;
@@ -48,7 +48,7 @@ pub fn fit_binned(recipe: &Recipe, staged: Staged, key: &[String], limit: Stream
     let matrix = binned(&encoder, bins, labels.values.len(), &mut train.rows, limit, &mut train.counts)?;
     let fitting = Fitting { recipe, encoder: &encoder, limit };
     let samples = train.observed.samples.as_deref();
-    let predictor = fitting.fit(&matrix, &labels, samples, watched.as_deref())?;
+    let Learned { predictor, gains } = fitting.fit(&matrix, &labels, samples, watched.as_deref())?;
     let cross_validation = match recipe.folds {
         Some(k) => {
             let predictors = fitting.fit_folds(&matrix, &labels, samples, watched.as_deref(), k)?;
@@ -57,8 +57,10 @@ pub fn fit_binned(recipe: &Recipe, staged: Staged, key: &[String], limit: Stream
         }
         None => Vec::new(),
     };
-    let tested = Tested::predict(&encoder, &predictor, &mut test.rows, key, &mut test.counts)?;
-    let Tested { outputs, keys, golden } = tested;
+    let shuffled = recipe.shuffled_rows(test.observed.labels.len(), encoder.features());
+    let tested = Tested::predict(&encoder, &predictor, &mut test.rows, key, &shuffled, &mut test.counts)?;
+    let Tested { outputs, keys, golden, shuffled: block } = tested;
+    let rises = recipe.rises(&predictor, &block, &shuffled, &test.observed);
     let metrics = recipe.measure(&test.observed, classes.len(), &outputs)?;
     let confusion = recipe.confuse(&test.observed, classes.len(), &outputs)?;
     let naive_outputs = naive.predict(&FeatureBlock::zeros(keys.len(), 0));
@@ -79,6 +81,8 @@ pub fn fit_binned(recipe: &Recipe, staged: Staged, key: &[String], limit: Stream
         golden,
         encoder,
         predictor,
+        gains,
+        rises,
     })
 }
 
@@ -150,7 +154,7 @@ impl Fitting<'_> {
         labels: &Labels,
         samples: Option<&[f64]>,
         watched: Option<&[bool]>,
-    ) -> Result<Predictor> {
+    ) -> Result<Learned> {
         let recipe = self.recipe;
         let weights = match (&recipe.class_weight, samples) {
             (None, None) => None,
@@ -200,7 +204,8 @@ impl Fitting<'_> {
             }
             let part = BinnedBlock::new(rows.len(), matrix.all_bins().to_vec(), part.finish()?)?;
             drop(rows);
-            predictors.push(self.fit(&part, &own, samples.as_deref(), watched.as_deref()).at("fold", fold)?);
+            let learned = self.fit(&part, &own, samples.as_deref(), watched.as_deref()).at("fold", fold)?;
+            predictors.push(learned.predictor);
         }
         Ok((predictors, fold_of))
     }
@@ -215,10 +220,7 @@ impl Fitting<'_> {
         let width = self.recipe.task.outputs(labels.classes.len());
         let (mut outputs, mut first) = (Vec::with_capacity(fold_of.len() * width), 0);
         train.rows.each(|batches| {
-            let starts: Vec<usize> = batches
-                .iter()
-                .scan(first, |next, batch| Some(std::mem::replace(next, *next + batch.num_rows())))
-                .collect();
+            let starts = starts(first, batches);
             let parts: Vec<Vec<f64>> = batches
                 .par_iter()
                 .zip(starts)
@@ -234,6 +236,12 @@ impl Fitting<'_> {
         let observed = Observed { labels: labels.values.clone(), ..std::mem::take(&mut train.observed) };
         self.recipe.measure(&observed, labels.classes.len(), &outputs)
     }
+}
+
+/// The number of each batch's first row, where the first batch begins with `first`.
+fn starts(first: usize, batches: &[RecordBatch]) -> Vec<usize> {
+    let next = |next: &mut usize, batch: &RecordBatch| Some(std::mem::replace(next, *next + batch.num_rows()));
+    batches.iter().scan(first, next).collect()
 }
 
 /// The outputs of each row by the model of its fold, row-major.
@@ -266,6 +274,8 @@ struct Tested {
     outputs: Vec<f64>,
     keys: Vec<Key>,
     golden: RecordBatch,
+    /// Those rows whose features are to be shuffled.
+    shuffled: FeatureBlock,
 }
 
 impl Tested {
@@ -274,24 +284,33 @@ impl Tested {
         predictor: &Predictor,
         rows: &mut Spooled,
         key: &[String],
+        shuffled: &[usize],
         counts: &mut DataCounts,
     ) -> Result<Self> {
         let (mut outputs, mut keys, mut golden, mut kept) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        let (mut taken, mut first) = (vec![Vec::new(); encoder.features()], 0);
         rows.each(|batches| {
-            let parts: Vec<(ColumnCounts, Vec<f64>, Vec<Key>)> = batches
+            let starts = starts(first, batches);
+            let parts: Vec<(ColumnCounts, Vec<f64>, Vec<Key>, FeatureBlock)> = batches
                 .par_iter()
-                .map(|batch| {
+                .zip(starts)
+                .map(|(batch, start)| {
                     let encoded = encoder.apply(batch)?;
                     let all: Vec<usize> = (0..batch.num_rows()).collect();
                     let keys = keys_of(std::slice::from_ref(batch), key, &all)?;
-                    Ok((encoded.unseen, predicted(&encoded.block, predictor), keys))
+                    let wanted = shuffled.iter().filter_map(|row| row.checked_sub(start));
+                    let wanted: Vec<usize> = wanted.filter(|row| *row < batch.num_rows()).collect();
+                    let block = encoded.block.take(&wanted);
+                    Ok((encoded.unseen, predicted(&encoded.block, predictor), keys, block))
                 })
                 .collect::<Result<_>>()?;
-            for (unseen, own, own_keys) in parts {
+            for (unseen, own, own_keys, block) in parts {
                 counts.unseen.merge(&unseen);
                 outputs.extend(own);
                 keys.extend(own_keys);
+                taken.iter_mut().enumerate().for_each(|(feature, own)| own.extend(block.column(feature)));
             }
+            first += batches.iter().map(RecordBatch::num_rows).sum::<usize>();
             for batch in batches {
                 let more = batch.num_rows().min(GOLDEN_ROWS - kept);
                 if more > 0 {
@@ -303,6 +322,7 @@ impl Tested {
         })?;
         let first = golden.first().ok_or_else(|| Error::failed("there is no row to keep"))?;
         let golden = arrow::compute::concat_batches(&first.schema(), &golden).map_err(super::dataset::uncut)?;
-        Ok(Self { outputs, keys, golden })
+        let shuffled = FeatureBlock::from_columns(shuffled.len(), &taken);
+        Ok(Self { outputs, keys, golden, shuffled })
     }
 }

@@ -5,9 +5,11 @@ use super::dataset::{DataCounts, Dataset, Observed, Source, predicted, rows_of};
 use super::dense::DenseLimit;
 use super::scored::{ScoredRows, keys_of};
 use crate::error::{Error, Result, ResultExt};
-use crate::features::{ClassWeight, Encoder, EncoderOptions, Labels, Signature, Split, folds, row_weights};
+use crate::features::{
+    ClassWeight, Encoder, EncoderOptions, FeatureBlock, Labels, Signature, Split, folds, row_weights,
+};
 use crate::metrics::{ConfusionMatrix, MetricOptions, MetricValue, confusion_matrix, evaluate};
-use crate::models::{Algorithm, Params, Predictor, TrainingSet, baseline};
+use crate::models::{Algorithm, Params, Predictor, Rise, TrainingSet, baseline, measured_rows, permutation_importance};
 use crate::registry::golden::GOLDEN_ROWS;
 use crate::task::Task;
 use arrow::array::RecordBatch;
@@ -35,6 +37,8 @@ pub struct Recipe {
     pub options: MetricOptions,
     /// Which metrics; the task's usual ones if absent.
     pub metrics: Option<Vec<String>>,
+    /// Whether features are shuffled to see of what use they are.
+    pub importance: bool,
 }
 
 /// A fitted model and how good it is.
@@ -43,6 +47,10 @@ pub struct Fitted {
     pub encoder: Encoder,
     /// The model.
     pub predictor: Predictor,
+    /// For each feature, by how much its splits lowered the training loss, where the algorithm knows that.
+    pub gains: Option<Vec<f64>>,
+    /// For each feature, by how much the loss rises when it is shuffled; empty unless the recipe asks for it.
+    pub rises: Vec<Rise>,
     /// The classes' names, in the order of the outputs.
     pub classes: Vec<String>,
     /// Rows it was fitted on.
@@ -95,6 +103,8 @@ pub fn fit(recipe: &Recipe, source: Source<'_>, key: &[String], split: &Split, l
     let metrics = recipe.measure(&test.observed, classes, &outputs)?;
     let confusion = recipe.confuse(&test.observed, classes, &outputs)?;
     let baseline = recipe.measure(&test.observed, classes, &predicted(&test.block, &naive))?;
+    let shuffled = recipe.shuffled_rows(test.rows.len(), encoder.features());
+    let rises = recipe.rises(&predictor, &test.block.take(&shuffled), &shuffled, &test.observed);
     let cross_validation = recipe.cross_validate(source, &train, &labels)?;
     let train_labels = train.as_labels(recipe.task, &labels.classes);
     // Rows that the encoder has taken, so that each gives a prediction.
@@ -104,6 +114,8 @@ pub fn fit(recipe: &Recipe, source: Source<'_>, key: &[String], split: &Split, l
     Ok(Fitted {
         encoder,
         predictor,
+        gains: None,
+        rises,
         train_rows: train.rows.len() as u64,
         test_rows: test.rows.len() as u64,
         gap_rows: split.outside,
@@ -127,6 +139,20 @@ pub fn no_test_label() -> Error {
 }
 
 impl Recipe {
+    /// The test rows that features are shuffled on; none unless asked for.
+    pub fn shuffled_rows(&self, rows: usize, features: usize) -> Vec<usize> {
+        if self.importance { measured_rows(rows, features) } else { Vec::new() }
+    }
+
+    /// By how much the loss of these test rows, encoded in `block`, rises when a feature is shuffled.
+    pub fn rises(&self, predictor: &Predictor, block: &FeatureBlock, rows: &[usize], test: &Observed) -> Vec<Rise> {
+        if rows.is_empty() {
+            return Vec::new();
+        }
+        let labels: Vec<f64> = rows.iter().map(|row| test.labels[*row]).collect();
+        permutation_importance(predictor, block, &labels, self.options.seed)
+    }
+
     fn fit(&self, algorithm: &dyn Algorithm, params: &Params, data: &Dataset, classes: &[String]) -> Result<Predictor> {
         let labels = data.as_labels(self.task, classes);
         let weights = row_weights(&labels, self.class_weight.as_ref(), data.observed.samples.as_deref())?;

@@ -236,7 +236,7 @@ mod tests {
     use crate::features::{ClassWeight, EncoderOptions, Encoding, FittedColumn, Signature};
     use crate::forest::{Aggregation, Forest, TreeBuilder};
     use crate::metrics::MetricOptions;
-    use crate::models::{self, Algorithm, BinnedSet, Form, Link, Params, Predictor, TrainingSet};
+    use crate::models::{self, Algorithm, BinnedSet, Form, Learned, Link, Params, Predictor, TrainingSet};
     use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
 
     /// The best single split by squared error, over all features and bins; numbers only.
@@ -275,7 +275,7 @@ mod tests {
             Err(Error::failed("fitted on dense rows"))
         }
 
-        fn fit_binned(&self, set: &BinnedSet<'_>, _: &Params, _: u64) -> Result<Predictor> {
+        fn fit_binned(&self, set: &BinnedSet<'_>, _: &Params, _: u64) -> Result<Learned> {
             set.admit(self)?;
             let rows: Vec<usize> = (0..set.rows()).filter(|row| !set.validation.is_some_and(|own| own[*row])).collect();
             let weight = |row: usize| set.weights.map_or(1.0, |weights| weights[row]);
@@ -302,6 +302,7 @@ mod tests {
             let trees = vec![tree.finish(root, None)];
             let forest = Forest::new(set.bins.features(), vec![0.0], Aggregation::Sum, trees)?;
             Predictor::new(set.task, set.classes, set.bins.features(), Form::Forest(forest), Link::Identity)
+                .map(Learned::from)
         }
     }
 
@@ -360,6 +361,7 @@ mod tests {
             signature: Signature::of(rows().schema_ref(), &["id", "at", "y", "weight"]).unwrap(),
             encoder: EncoderOptions { max_categories: 2 },
             folds: None,
+            importance: false,
             options: MetricOptions { resamples: 20, ..MetricOptions::default() },
             metrics: None,
         }

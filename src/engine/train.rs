@@ -341,6 +341,7 @@ fn recipe(plan: &Plan, schema: &Schema) -> Result<Recipe> {
         folds: model.folds.map(|folds| folds as usize),
         options: metric_options(spec),
         metrics: spec.evaluate.metrics.clone(),
+        importance: spec.evaluate.importance,
     })
 }
 

@@ -17,6 +17,7 @@ mod baseline;
 mod boosting;
 mod elastic_net;
 mod ensemble;
+mod importance;
 mod linear;
 mod logistic;
 mod newton;
@@ -27,6 +28,7 @@ mod standardise;
 mod training;
 mod tree;
 
+pub use importance::{Rise, measured_rows, permutation_importance};
 pub use predictor::{Form, Linear, Link, Predictor};
 pub use training::{BinnedSet, TrainingSet};
 
@@ -36,6 +38,22 @@ use crate::task::Task;
 
 /// `[model.params]` of the job file: what the user wrote, unchecked.
 pub type Params = serde_json::Map<String, serde_json::Value>;
+
+/// What a fit on bins gives: the predictor, and what it tells of the features.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Learned {
+    /// The predictor.
+    pub predictor: Predictor,
+    /// For each feature, by how much its splits lowered the loss of the training rows; none where the algorithm
+    /// does not know.
+    pub gains: Option<Vec<f64>>,
+}
+
+impl From<Predictor> for Learned {
+    fn from(predictor: Predictor) -> Self {
+        Self { predictor, gains: None }
+    }
+}
 
 /// A way to learn a predictor from rows.
 pub trait Algorithm: Sync {
@@ -89,7 +107,7 @@ pub trait Algorithm: Sync {
     ///
     /// # Errors
     /// Those of `fit`; usage where the algorithm does not learn from bins.
-    fn fit_binned(&self, set: &BinnedSet<'_>, params: &Params, seed: u64) -> Result<Predictor> {
+    fn fit_binned(&self, set: &BinnedSet<'_>, params: &Params, seed: u64) -> Result<Learned> {
         let _ = (set, params, seed);
         Err(Error::usage("the algorithm does not learn from binned features").with("algorithm", self.name()))
     }

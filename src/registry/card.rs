@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 
 /// So many levels of a category are named.
 const LEVELS_SHOWN: usize = 8;
+/// So many features are named by their gain.
+const GAINS_SHOWN: usize = 30;
 /// A table of more classes than this could not be read.
 const CLASSES_SHOWN: usize = 12;
 
@@ -159,14 +161,53 @@ fn features(artifact: &Artifact) -> String {
             [column.name.clone(), format!("{} ({})", column.kind, column.arrow_type), encoded(fitted)]
         })
         .collect();
+    let gains = gains(artifact) + &rises(artifact);
     let weight = artifact.features.weight.as_ref().map(|weight| format!("; rows are weighted by `{weight}`"));
     format!(
-        "{} columns give {} features; the event time is `{}`{}.\n\n{}",
+        "{} columns give {} features; the event time is `{}`{}.\n\n{}{gains}",
         rows.len(),
         encoder.features(),
         artifact.features.time,
         weight.unwrap_or_default(),
         table(["column", "type", "encoding"], &rows)
+    )
+}
+
+/// Which features the splits of the trees were made by, the most useful first.
+fn gains(artifact: &Artifact) -> String {
+    if artifact.gains.is_empty() {
+        return String::new();
+    }
+    let shown = artifact.gains.iter().take(GAINS_SHOWN).filter(|own| own.share > 0.0);
+    let rows: Vec<[String; 2]> = shown.map(|own| [own.feature.clone(), number(own.share)]).collect();
+    let unused = artifact.gains.iter().filter(|own| own.share <= 0.0).count();
+    let more = artifact.gains.len() - rows.len() - unused;
+    format!(
+        "\nThe share of each feature in what all splits took off the loss of the training rows; {more} more have a \
+         smaller one, {unused} none.\n\n{}",
+        table(["feature", "gain"], &rows)
+    )
+}
+
+/// Of what use features are on rows that were not learned from.
+fn rises(artifact: &Artifact) -> String {
+    if artifact.permutation.is_empty() {
+        return String::new();
+    }
+    let shown = artifact.permutation.iter().take(GAINS_SHOWN);
+    let rows: Vec<[String; 2]> = shown.map(|own| [own.feature.clone(), measured(&own.rise)]).collect();
+    let loss = match artifact.task {
+        Task::Regression => "squared error",
+        Task::Binary | Task::Multiclass => "logarithmic loss",
+    };
+    format!(
+        "\nBy how much the mean {loss} of test rows rises when a feature's values are shuffled among them; 95 % \
+         intervals in brackets{}.\n\n{}",
+        match artifact.permutation.len() - rows.len() {
+            0 => String::new(),
+            more => format!("; {more} more features rise less"),
+        },
+        table(["feature", "rise"], &rows)
     )
 }
 

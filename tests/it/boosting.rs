@@ -2,7 +2,7 @@
 
 use lakemill::error::{Error, ErrorKind};
 use lakemill::features::{BinnedBlock, FeatureBins, FeatureBlock};
-use lakemill::models::{BinnedSet, Form, Link, Params, Predictor, lookup};
+use lakemill::models::{BinnedSet, Form, Learned, Link, Params, Predictor, lookup};
 use lakemill::task::Task;
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
@@ -67,7 +67,7 @@ impl Data {
         BinnedBlock::of_block(&self.block(), self.columns.iter().map(bins).collect()).unwrap()
     }
 
-    fn try_fit(&self, params: Value, seed: u64) -> Result<Predictor, Error> {
+    fn learn(&self, params: Value, seed: u64) -> Result<Learned, Error> {
         let names: Vec<String> = self.columns.iter().map(|(name, _, _)| name.clone()).collect();
         let bins = self.binned();
         let set = BinnedSet {
@@ -81,6 +81,10 @@ impl Data {
         };
         let params: Params = params.as_object().unwrap().clone();
         lookup("gradient_boosting").unwrap().fit_binned(&set, &params, seed)
+    }
+
+    fn try_fit(&self, params: Value, seed: u64) -> Result<Predictor, Error> {
+        self.learn(params, seed).map(|learned| learned.predictor)
     }
 
     fn fit(&self, params: Value) -> Predictor {
@@ -148,9 +152,7 @@ fn every_task_is_learned_far_better_than_by_a_constant() {
 fn each_objective_predicts_what_it_says() {
     let skewed = |row: &[f64], noise: f64| row[0] + (-(noise + 1.0) / 2.0).mul_add(0.999, 1.0).ln().abs();
     let data = Data::new(4000, 2, 11, skewed);
-    let settings = |objective: &str, alpha: f64| {
-        json!({"objective": objective, "alpha": alpha, "trees": 60, "leaves": 8, "min_samples_leaf": 100})
-    };
+    let settings = |objective: &str, alpha: f64| json!({"objective": objective, "alpha": alpha, "trees": 60, "leaves": 8, "min_samples_leaf": 100});
     let below = |predictor: &Predictor| data.loss(predictor, |label, own| f64::from(u8::from(label < own[0])));
     for (objective, alpha, wanted) in [("absolute", 0.9, 0.5), ("quantile", 0.9, 0.9), ("quantile", 0.2, 0.2)] {
         let share = below(&data.fit(settings(objective, alpha)));
@@ -273,7 +275,9 @@ fn a_weight_of_two_is_the_row_twice_and_of_zero_no_row() {
         };
         let mut data = Data::new(400, 3, 51, label).of_task(task, classes);
         // Fewer values than bins, so that both have the same bins.
-        data.columns.iter_mut().for_each(|(_, own, _)| own.iter_mut().for_each(|value| *value = (*value * 9.0).round()));
+        data.columns
+            .iter_mut()
+            .for_each(|(_, own, _)| own.iter_mut().for_each(|value| *value = (*value * 9.0).round()));
         let times = |row: usize| row % 4 % 3;
         let rows: Vec<usize> = (0..400).flat_map(|row| vec![row; times(row)]).collect();
         // Weights that are all different, so that no two splits gain the same.
@@ -358,6 +362,19 @@ fn leaves_hold_to_their_limits() {
         own.iter().copied().fold(0.0, f64::max) - own.iter().copied().fold(0.0, f64::min)
     };
     assert!(spread(json!({"trees": 3, "l2": 1000.0})) < 0.5 * spread(json!({"trees": 3})));
+}
+
+#[test]
+fn gains_tell_which_features_were_of_use() {
+    let data = Data::new(2000, 4, 82, |row, noise| 2.0 * row[1] + row[3] + 0.1 * noise);
+    let gains = data.learn(json!({"trees": 30, "leaves": 8}), 0).unwrap().gains.unwrap();
+    assert!(gains[1] > gains[3] && gains[3] > 50.0 * (gains[0] + gains[2]), "{gains:?}");
+    // Of the squared error, halved, all that the first split took away: half of the gain, which is twice that.
+    let stump = data.learn(json!({"trees": 1, "leaves": 2, "learning_rate": 1.0}), 0).unwrap();
+    let mean = data.labels.iter().sum::<f64>() / 2000.0;
+    let before: f64 = data.labels.iter().map(|label| (label - mean).powi(2)).sum();
+    let after = data.loss(&stump.predictor, squared) * 2000.0;
+    assert!((stump.gains.unwrap()[1] / (before - after) - 1.0).abs() < 1e-6);
 }
 
 #[test]

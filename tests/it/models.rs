@@ -219,10 +219,12 @@ fn decision_tree_ranks_as_scikit_learns_does() {
 
 #[test]
 fn random_forest_ranks_as_scikit_learns_does() {
-    let settings = json!({"min_samples_leaf": 3});
-    classifier("random_forest", settings.clone(), None, "random_forest", 0.015);
     let heavy: Vec<f64> = REFERENCE.train.binary.iter().map(|label| 1.0 + 7.0 * label).collect();
-    classifier("random_forest", settings, Some(&heavy), "random_forest_weighted", 0.02);
+    for library in ["lakemill", "smartcore"] {
+        let settings = json!({"min_samples_leaf": 3, "library": library});
+        classifier("random_forest", settings.clone(), None, "random_forest", 0.015);
+        classifier("random_forest", settings, Some(&heavy), "random_forest_weighted", 0.02);
+    }
 }
 
 #[test]

@@ -75,8 +75,7 @@ pub(super) fn boost(
     let weights: Vec<f64> = (0..set.rows()).map(|row| if is_watched(row) { 0.0 } else { weight(row) }).collect();
     let learned = (0..set.rows() as u32).filter(|row| weights[*row as usize] > 0.0).collect();
     let watched = (0..set.rows() as u32).filter(|row| is_watched(*row as usize) && weight(*row as usize) > 0.0);
-    let boosting =
-        Boosting { set, params, loss, seed, growth, weights, learned, watched: watched.collect() };
+    let boosting = Boosting { set, params, loss, seed, growth, weights, learned, watched: watched.collect() };
     boosting.run()
 }
 
@@ -145,7 +144,8 @@ impl Boosting<'_> {
                 self.finish(&mut grown, &scores[output]);
                 Ok(Own { output, grown })
             };
-            let some: Vec<Own> = outputs.into_par_iter().zip(buffers.par_iter_mut()).map(each).collect::<Result<_>>()?;
+            let some: Vec<Own> =
+                outputs.into_par_iter().zip(buffers.par_iter_mut()).map(each).collect::<Result<_>>()?;
             all.extend(some.into_iter().filter(|own| !own.grown.nodes.is_empty()));
         }
         Ok(all)
@@ -211,9 +211,7 @@ impl Boosting<'_> {
         let steps: Vec<f64> = others
             .par_iter()
             .with_min_len(1 << 10)
-            .map(|row| {
-                grown.leaves[grown.leaf_of(|feature| self.set.bins.column(feature)[*row as usize])].output
-            })
+            .map(|row| grown.leaves[grown.leaf_of(|feature| self.set.bins.column(feature)[*row as usize])].output)
             .collect();
         for (row, step) in others.iter().zip(steps) {
             scores[*row as usize] += step;

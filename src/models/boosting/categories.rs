@@ -119,7 +119,9 @@ mod tests {
         let mut rules = rules();
         rules.categories.one_against_rest = 0;
         // Category 9 is alone and very different; the others differ little.
-        let row = |index: usize| if index == 0 { (9, -50.0, 1.0) } else { ((index % 8) as u8, (index % 8) as f64 * 0.1, 1.0) };
+        let row = |index: usize| {
+            if index == 0 { (9, -50.0, 1.0) } else { ((index % 8) as u8, (index % 8) as f64 * 0.1, 1.0) }
+        };
         let rows: Vec<_> = (0..200).map(row).collect();
         let (scale, values, absent, node) = sums(&rows, 10);
         rules.categories.smooth = 2.0;

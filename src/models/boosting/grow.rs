@@ -334,8 +334,9 @@ impl Growing<'_> {
             } else if wants_large {
                 self.count(group, listed(1, large), other);
             }
-            [(wants_small, small, &*own), (wants_large, large, &*other)]
-                .map(|(wanted, leaf, part)| if wanted { self.best_of(group, part, &self.open[leaf].node) } else { None })
+            [(wants_small, small, &*own), (wants_large, large, &*other)].map(|(wanted, leaf, part)| {
+                if wanted { self.best_of(group, part, &self.open[leaf].node) } else { None }
+            })
         };
         let [own, other] = &mut histograms;
         let parts = self.layout.split(own).into_iter().zip(self.layout.split(other)).enumerate();
@@ -423,7 +424,8 @@ mod tests {
     use crate::models::boosting::split::tests::rules;
 
     fn block(rows: usize) -> BinnedBlock {
-        let column = |feature: usize| (0..rows).map(move |row| ((row * (13 + feature) + row / 7) % (5 + 9 * feature)) as u8);
+        let column =
+            |feature: usize| (0..rows).map(move |row| ((row * (13 + feature) + row / 7) % (5 + 9 * feature)) as u8);
         let edges = |bins: usize| FeatureBins::number((1..bins).map(|edge| edge as f64).collect()).unwrap();
         let bytes: Vec<u8> = (0..6).flat_map(column).collect();
         BinnedBlock::new(rows, (0..6).map(|feature| edges(5 + 9 * feature)).collect(), bytes).unwrap()

@@ -207,7 +207,8 @@ mod tests {
         for rows in [1, 1000, 2 * STRETCH + 77] {
             let columns = columns(rows);
             let scale = Scale::new(rows as f64, rows as f64, rows);
-            let sums: Vec<Sum> = (0..rows).map(|row| scale.pack(row, (row as f64).sin(), (row as f64).cos().abs())).collect();
+            let sums: Vec<Sum> =
+                (0..rows).map(|row| scale.pack(row, (row as f64).sin(), (row as f64).cos().abs())).collect();
             let listed: Vec<u32> = (0..rows as u32).filter(|row| row % 3 != 1).collect();
             let ordered: Vec<Sum> = listed.iter().map(|row| sums[*row as usize]).collect();
             let all: Vec<u32> = (0..rows as u32).collect();
@@ -247,7 +248,9 @@ mod tests {
             assert!(sum[0].abs() < 1 << 62 && sum[1] >= 0, "{sum:?}");
             assert_eq!(stat.rows, 1);
             if gradients > 1e-290 {
-                assert!((stat.gradient / -gradients - 1.0).abs() < 1e-15 && (stat.hessian / hessians - 1.0).abs() < 1e-12);
+                assert!(
+                    (stat.gradient / -gradients - 1.0).abs() < 1e-15 && (stat.hessian / hessians - 1.0).abs() < 1e-12
+                );
             }
         }
     }

@@ -24,7 +24,7 @@ pub(super) mod split;
 mod trees;
 
 use super::params as reading;
-use super::{Algorithm, BinnedSet, Form, Params, Predictor, TrainingSet};
+use super::{Algorithm, BinnedSet, Form, Learned, Params, Predictor, TrainingSet};
 use crate::error::{Error, Result, did_you_mean};
 use crate::features::bins::RowSample;
 use crate::features::{BinnedBlock, Encoding, FeatureBins, FeatureBlock};
@@ -83,10 +83,10 @@ impl Algorithm for GradientBoosting {
             classes: training.classes,
             validation: None,
         };
-        self.fit_binned(&set, params, seed)
+        self.fit_binned(&set, params, seed).map(|learned| learned.predictor)
     }
 
-    fn fit_binned(&self, set: &BinnedSet<'_>, params: &Params, seed: u64) -> Result<Predictor> {
+    fn fit_binned(&self, set: &BinnedSet<'_>, params: &Params, seed: u64) -> Result<Learned> {
         let params: BoostingParams = reading::read(self.name(), params)?;
         set.admit(self)?;
         let loss = loss_of(set, &params)?;
@@ -98,7 +98,8 @@ impl Algorithm for GradientBoosting {
         } else {
             Form::Forest(Forest::new(features, boosted.base, Aggregation::Sum, boosted.trees)?)
         };
-        Predictor::new(set.task, set.classes, features, form, loss.link())
+        let predictor = Predictor::new(set.task, set.classes, features, form, loss.link())?;
+        Ok(Learned { predictor, gains: Some(boosted.gains) })
     }
 }
 

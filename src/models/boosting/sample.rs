@@ -16,6 +16,8 @@ pub(crate) enum Drawn {
     Features = 2,
     /// All that a tree of a random forest draws.
     Tree = 3,
+    /// The shuffle of a feature.
+    Shuffle = 4,
 }
 
 /// The stream of the seed for a part of a unit (a round, a tree).

@@ -262,10 +262,7 @@ pub(super) mod tests {
         for (index, (byte, gradient, hessian)) in rows.iter().enumerate() {
             table[*byte as usize] = plus(table[*byte as usize], scale.pack(index, *gradient, *hessian));
         }
-        let node = Node {
-            sum: table.iter().copied().fold([0; 2], plus),
-            bounds: (f64::NEG_INFINITY, f64::INFINITY),
-        };
+        let node = Node { sum: table.iter().copied().fold([0; 2], plus), bounds: (f64::NEG_INFINITY, f64::INFINITY) };
         (scale, table[..bins].to_vec(), table[255], node)
     }
 
