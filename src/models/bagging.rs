@@ -186,7 +186,11 @@ fn below(stream: &mut ChaCha8Rng, count: usize) -> usize {
 impl Growing<'_> {
     /// The tree below a node, at most `max_depth` (64) deep, which bounds the recursion.
     fn node(&mut self, rows: Range<usize>, node: Node, depth: u32) -> Child {
-        let open = depth < self.bagging.max_depth && self.search.is_open(&node) && !self.is_pure(&rows);
+        if let Some(label) = self.pure(&rows) {
+            // Not the mean, which is rounded.
+            return self.builder.leaf(&[label]);
+        }
+        let open = depth < self.bagging.max_depth && self.search.is_open(&node);
         let Some(found) = open.then(|| self.best(&rows, &node)).flatten() else {
             let output = self.mean + self.search.output(&node);
             return self.builder.leaf(&[output]);
@@ -205,10 +209,11 @@ impl Growing<'_> {
         self.builder.split(found.feature, threshold, left, right)
     }
 
-    fn is_pure(&self, rows: &Range<usize>) -> bool {
-        let rows = &self.rows[rows.clone()];
-        let first = self.bagging.labels[rows[0] as usize];
-        rows.iter().all(|row| self.bagging.labels[*row as usize] == first)
+    /// The label of all rows of a node, if they share one.
+    fn pure(&self, rows: &Range<usize>) -> Option<f64> {
+        let mut labels = self.rows[rows.clone()].iter().map(|row| self.bagging.labels[*row as usize]);
+        let first = labels.next()?;
+        labels.all(|label| label == first).then_some(first)
     }
 
     /// The best split by the features that are drawn.
@@ -257,5 +262,68 @@ impl Growing<'_> {
             let filled = (0..=u8::MAX).zip(table).filter(|(_, sum)| self.search.scale.rows(*sum) > 0);
             self.listed.extend(filled);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::FeatureBlock;
+    use crate::forest::{Aggregation, Forest};
+    use crate::task::Task;
+
+    fn rows(count: usize) -> (FeatureBlock, Vec<f64>) {
+        let column = |step: usize| (0..count).map(|row| (row * step % 211) as f64).collect::<Vec<f64>>();
+        let columns = [column(17), column(31), column(67), column(101)];
+        let labels =
+            (0..count).map(|row| columns[0][row] + if columns[2][row] > 100.0 { 300.0 } else { 0.0 }).collect();
+        (FeatureBlock::from_columns(count, &columns), labels)
+    }
+
+    fn grow(block: &FeatureBlock, labels: &[f64], weights: &[f64], min_samples_leaf: u64, trees: usize) -> Forest {
+        let training = TrainingSet { features: block, labels, weights, task: Task::Regression, classes: 0 };
+        let own = [labels.to_vec()];
+        let grove =
+            Grove { training: &training, labels: &own, trees, max_depth: 32, min_samples_leaf, features: 2, seed: 4 };
+        Forest::new(block.features(), vec![0.0], Aggregation::Average, grove.grow().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_forest_learns_what_it_is_shown() {
+        let (block, labels) = rows(600);
+        let forest = grow(&block, &labels, &vec![1.0; 600], 1, 40);
+        let error =
+            forest.score(&block).iter().zip(&labels).map(|(own, label)| (own - label).abs()).sum::<f64>() / 600.0;
+        assert!(error < 8.0, "{error} off, of labels between 0 and 510");
+        assert_eq!(forest, grow(&block, &labels, &vec![2.5; 600], 1, 40), "one weight for all is none");
+    }
+
+    #[test]
+    fn leaves_have_their_draws_and_rows_of_no_weight_none() {
+        let (block, mut labels) = rows(600);
+        let forest = grow(&block, &labels, &vec![1.0; 600], 50, 10);
+        assert!(forest.trees().iter().all(|tree| (6..=12).contains(&tree.leaves().len())), "of 600 draws");
+        // Labels that would be seen, if they were drawn.
+        labels.iter_mut().step_by(2).for_each(|label| *label = 1e9);
+        let weights: Vec<f64> = (0..600).map(|row| f64::from(row % 2 == 1)).collect();
+        let scores = grow(&block, &labels, &weights, 1, 10).score(&block);
+        assert!(scores.iter().all(|score| *score <= 510.0));
+    }
+
+    #[test]
+    fn rows_are_drawn_in_proportion_to_their_weight() {
+        let (block, labels) = rows(600);
+        let weights: Vec<f64> = (0..600).map(|row| if row < 300 { 3.0 } else { 1.0 }).collect();
+        let training =
+            TrainingSet { features: &block, labels: &labels, weights: &weights, task: Task::Regression, classes: 0 };
+        let bins = binned(training.features, 0).unwrap();
+        let sums = cumulative(&weights);
+        let rules = crate::models::boosting::split::tests::rules();
+        let bagging =
+            Bagging { bins: &bins, labels: &labels, cumulative: Some(&sums), rules: &rules, max_depth: 3, features: 1 };
+        let drawn = bagging.draw(&mut stream(1, Drawn::Tree, 0, 0));
+        assert_eq!(drawn.iter().sum::<u32>(), 600);
+        let heavy = drawn[..300].iter().sum::<u32>();
+        assert!((420..480).contains(&heavy), "{heavy}, and 450 expected");
     }
 }

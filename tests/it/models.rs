@@ -251,7 +251,9 @@ fn every_algorithm_beats_its_baseline_and_predicts_probabilities() {
     let block = reference.test.block();
     for algorithm in ALGORITHMS {
         for task in algorithm.tasks() {
-            let own = fit(algorithm.name(), *task, json!({}), None, 1).predict(&block);
+            // A hundred rounds are too many for 500 rows (LightGBM's are no better than the baseline then, either).
+            let settings = if algorithm.name() == "gradient_boosting" { json!({"trees": 20}) } else { json!({}) };
+            let own = fit(algorithm.name(), *task, settings, None, 1).predict(&block);
             let base = fit(baseline(*task).name(), *task, json!({}), None, 1).predict(&block);
             let labels = reference.test.labels(*task);
             let (own, base) = match task {

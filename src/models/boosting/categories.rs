@@ -2,8 +2,8 @@
 //!
 //! Few categories are split one against the rest. Of many, those that are not too rare are put in the order of
 //! gradient over hessian (Fisher 1958: then the best of all subsets is a prefix), smoothed, and prefixes are
-//! tried from both ends. Missing values are a category like the others. What is not in the set goes right,
-//! and so do categories that training did not have.
+//! tried from both ends. Missing values are a category like the others. What is not in the set goes right;
+//! categories that training did not have share the bin of rare ones.
 
 use super::histogram::{MISSING, Sum, plus};
 use super::split::{Found, Node, Rule, Search};

@@ -232,7 +232,7 @@ fn less_l1(gradient: f64, l1: f64) -> f64 {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use rand::rngs::ChaCha8Rng;
     use rand::{Rng, SeedableRng};
@@ -311,6 +311,25 @@ pub(super) mod tests {
             assert!((found.outputs.0 - output).abs() < 1e-6);
         }
         assert!(with_split > 200, "{with_split}");
+    }
+
+    #[test]
+    fn bins_without_rows_lie_between_the_sides() {
+        let rules = rules();
+        for seed in 0..100 {
+            let rows = rows(seed, 50, 40, false);
+            let (scale, values, absent, node) = sums(&rows, 40);
+            let listed: Vec<(u8, Sum)> =
+                (0..40).zip(values.iter().copied()).filter(|(_, sum)| scale.rows(*sum) > 0).collect();
+            let search = Search { rules: &rules, scale };
+            let (one, other) = (search.by_listed(3, &listed, &node), search.by_number(3, &values, absent, &node, 0));
+            let (Some(one), Some(other)) = (one, other) else { continue };
+            assert_eq!((one.gain, one.left, one.outputs), (other.gain, other.left, other.outputs));
+            let Rule::AtMost { bin, .. } = one.rule else { panic!("{one:?}") };
+            let below = listed.iter().rfind(|(own, _)| *own <= bin).unwrap().0;
+            let above = listed.iter().find(|(own, _)| *own > bin).unwrap().0;
+            assert_eq!((bin - below) as i32 - (above - 1 - bin) as i32, -i32::from((above - below) % 2 == 0));
+        }
     }
 
     #[test]
