@@ -181,10 +181,15 @@ fn gains(artifact: &Artifact) -> String {
     let shown = artifact.gains.iter().take(GAINS_SHOWN).filter(|own| own.share > 0.0);
     let rows: Vec<[String; 2]> = shown.map(|own| [own.feature.clone(), number(own.share)]).collect();
     let unused = artifact.gains.iter().filter(|own| own.share <= 0.0).count();
-    let more = artifact.gains.len() - rows.len() - unused;
+    let mut left = String::new();
+    if artifact.gains.len() > rows.len() + unused {
+        left.push_str(&format!("; {} more have a smaller one", artifact.gains.len() - rows.len() - unused));
+    }
+    if unused > 0 {
+        left.push_str(&format!("; no split was made by {unused}"));
+    }
     format!(
-        "\nThe share of each feature in what all splits took off the loss of the training rows; {more} more have a \
-         smaller one, {unused} none.\n\n{}",
+        "\nThe share of each feature in what all splits took off the loss of the training rows{left}.\n\n{}",
         table(["feature", "gain"], &rows)
     )
 }
