@@ -7,7 +7,9 @@ use crate::metrics::MetricValue;
 use crate::models::baseline;
 use crate::plan::{BINARY_FORMAT, Plan, Windows};
 use crate::registry::Artifact;
-use crate::registry::artifact::{Baseline, CrossValidation, FeatureSql, Input, Measured, RowCounts, TrainingWindows};
+use crate::registry::artifact::{
+    Baseline, CrossValidation, FeatureGain, FeatureRise, FeatureSql, Input, Measured, RowCounts, TrainingWindows,
+};
 use crate::task::Task;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -50,10 +52,36 @@ pub fn describe(plan: &Plan, windows: &Windows, fitted: &Fitted, fingerprint: St
             .model
             .folds
             .map(|folds| CrossValidation { folds: u64::from(folds), metrics: measured(&fitted.cross_validation) }),
+        gains: gains(fitted),
+        permutation: rises(fitted),
         job: serde_json::from_str(&spec.training_json()).unwrap_or_default(),
         fingerprint,
         binary_format: BINARY_FORMAT,
     })
+}
+
+/// Each feature's share of what all splits gained, the largest first, ties by name.
+fn gains(fitted: &Fitted) -> Vec<FeatureGain> {
+    let Some(gains) = &fitted.gains else { return Vec::new() };
+    let total: f64 = gains.iter().sum();
+    let share = |gain: &f64| if total > 0.0 { gain / total } else { 0.0 };
+    let names = fitted.encoder.feature_names().iter();
+    let mut shares: Vec<FeatureGain> =
+        names.zip(gains).map(|(name, gain)| FeatureGain { feature: name.clone(), share: share(gain) }).collect();
+    shares.sort_by(|a, b| b.share.total_cmp(&a.share).then_with(|| a.feature.cmp(&b.feature)));
+    shares
+}
+
+/// By how much the loss rises when a feature is shuffled, the most first, ties by name.
+fn rises(fitted: &Fitted) -> Vec<FeatureRise> {
+    let names = fitted.encoder.feature_names().iter();
+    let named = names.zip(&fitted.rises).map(|(name, rise)| FeatureRise {
+        feature: name.clone(),
+        rise: Measured { value: rise.value, low: rise.low, high: rise.high },
+    });
+    let mut rises: Vec<FeatureRise> = named.collect();
+    rises.sort_by(|a, b| b.rise.value.total_cmp(&a.rise.value).then_with(|| a.feature.cmp(&b.feature)));
+    rises
 }
 
 fn features(plan: &Plan) -> FeatureSql {

@@ -1,11 +1,18 @@
-//! Fitting and measuring: pure computation over batches in memory, run on the compute pool.
+//! Fitting and measuring: pure computation over batches in memory, run on the compute pool. So are algorithms
+//! fitted that need all encoded rows at once; those that learn from bins stream (see `binned`).
 
-use super::dataset::{DataCounts, Dataset, Source};
+use super::dataset::{DataCounts, Dataset, Observed, Source, predicted, rows_of};
+use super::dense::DenseLimit;
+use super::scored::{ScoredRows, keys_of};
 use crate::error::{Error, Result, ResultExt};
-use crate::features::{ClassWeight, Encoder, EncoderOptions, Labels, Signature, Split, folds, row_weights};
+use crate::features::{
+    ClassWeight, Encoder, EncoderOptions, FeatureBlock, Labels, Signature, Split, folds, row_weights,
+};
 use crate::metrics::{ConfusionMatrix, MetricOptions, MetricValue, confusion_matrix, evaluate};
-use crate::models::{Algorithm, Params, Predictor, TrainingSet, baseline};
+use crate::models::{Algorithm, Params, Predictor, Rise, TrainingSet, baseline, measured_rows, permutation_importance};
+use crate::registry::golden::GOLDEN_ROWS;
 use crate::task::Task;
+use arrow::array::RecordBatch;
 use rayon::prelude::*;
 
 /// How a model is to be fitted.
@@ -30,6 +37,8 @@ pub struct Recipe {
     pub options: MetricOptions,
     /// Which metrics; the task's usual ones if absent.
     pub metrics: Option<Vec<String>>,
+    /// Whether features are shuffled to see of what use they are.
+    pub importance: bool,
 }
 
 /// A fitted model and how good it is.
@@ -38,6 +47,10 @@ pub struct Fitted {
     pub encoder: Encoder,
     /// The model.
     pub predictor: Predictor,
+    /// For each feature, by how much its splits lowered the training loss, where the algorithm knows that.
+    pub gains: Option<Vec<f64>>,
+    /// For each feature, by how much the loss rises when it is shuffled; empty unless the recipe asks for it.
+    pub rises: Vec<Rise>,
     /// The classes' names, in the order of the outputs.
     pub classes: Vec<String>,
     /// Rows it was fitted on.
@@ -60,62 +73,92 @@ pub struct Fitted {
     pub baseline: Vec<MetricValue>,
     /// Over all folds' held-out training rows together, if cross-validated.
     pub cross_validation: Vec<MetricValue>,
-    /// The model's outputs for the test rows, row-major.
-    pub outputs: Vec<f64>,
-    /// The test rows.
-    pub test: Dataset,
+    /// The test rows and what the model gives for them.
+    pub tested: ScoredRows,
+    /// The first test rows with the columns of the signature.
+    pub golden: RecordBatch,
 }
 
-/// Fits the model and its baseline on the training rows of `split` and measures both on its test rows.
+/// Fits the model and its baseline on the training rows of `split` and measures both on its test rows, all of
+/// which are in memory.
 ///
 /// # Errors
-/// `check` for labels or weights that can't be learned from; what the algorithm refuses.
-pub fn fit(recipe: &Recipe, source: Source<'_>, split: &Split) -> Result<Fitted> {
+/// `check` for labels or weights that can't be learned from; what the algorithm refuses; `budget` where the
+/// encoded rows would not fit into `limit`.
+pub fn fit(recipe: &Recipe, source: Source<'_>, key: &[String], split: &Split, limit: &DenseLimit) -> Result<Fitted> {
     let (train, test) = (split.train.as_slice(), split.test.as_slice());
     let labels = Labels::fit(source.batches, source.label, recipe.task, Some(train))?;
     let encoder = Encoder::fit(&recipe.signature, source.batches, Some(&labels.known), &recipe.encoder)?;
+    limit.check((train.len() + test.len()) as u64, encoder.features())?;
     let train = Dataset::encode(source, &encoder, &labels)?;
     let predictor = recipe.fit(recipe.algorithm, &recipe.params, &train, &labels.classes)?;
     let naive = recipe.fit(baseline(recipe.task), &Params::new(), &train, &labels.classes)?;
     let test_labels = Labels::encode(source.batches, source.label, recipe.task, &labels.classes, Some(test))?;
     let test = Dataset::encode(source, &encoder, &test_labels)?;
-    if test.labels.is_empty() {
-        return Err(Error::check("the test window has no row with a known label")
-            .hint("move `label_delay`, `model.split` or the interval to where labels are known"));
+    if test.rows.is_empty() {
+        return Err(no_test_label());
     }
-    let outputs = test.predict(&predictor);
-    let metrics = recipe.measure(&test, labels.classes.len(), &outputs)?;
-    let confusion = recipe.confuse(&test, labels.classes.len(), &outputs)?;
-    let baseline_outputs = test.predict(&naive);
-    let baseline = recipe.measure(&test, labels.classes.len(), &baseline_outputs)?;
+    let classes = labels.classes.len();
+    let outputs = predicted(&test.block, &predictor);
+    let metrics = recipe.measure(&test.observed, classes, &outputs)?;
+    let confusion = recipe.confuse(&test.observed, classes, &outputs)?;
+    let baseline = recipe.measure(&test.observed, classes, &predicted(&test.block, &naive))?;
+    let shuffled = recipe.shuffled_rows(test.rows.len(), encoder.features());
+    let rises = recipe.rises(&predictor, &test.block.take(&shuffled), &shuffled, &test.observed);
     let cross_validation = recipe.cross_validate(source, &train, &labels)?;
     let train_labels = train.as_labels(recipe.task, &labels.classes);
+    // Rows that the encoder has taken, so that each gives a prediction.
+    let columns: Vec<&str> = recipe.signature.columns.iter().map(|column| column.name.as_str()).collect();
+    let golden = rows_of(source.batches, &columns, &test.rows[..test.rows.len().min(GOLDEN_ROWS)])?;
+    let keys = keys_of(source.batches, key, &test.rows)?;
     Ok(Fitted {
         encoder,
         predictor,
-        train_rows: train.labels.len() as u64,
-        test_rows: test.labels.len() as u64,
+        gains: None,
+        rises,
+        train_rows: train.rows.len() as u64,
+        test_rows: test.rows.len() as u64,
         gap_rows: split.outside,
         train_classes: train_labels.class_counts(),
         train_counts: train.counts,
-        test_counts: test.counts.clone(),
+        test_counts: test.counts,
         metrics,
         confusion,
         baseline,
         cross_validation,
         classes: labels.classes,
-        outputs,
-        test,
+        tested: ScoredRows { observed: test.observed, outputs, keys },
+        golden,
     })
 }
 
+/// Nothing can be measured.
+pub fn no_test_label() -> Error {
+    Error::check("the test window has no row with a known label")
+        .hint("move `label_delay`, `model.split` or the interval to where labels are known")
+}
+
 impl Recipe {
+    /// The test rows that features are shuffled on; none unless asked for.
+    pub fn shuffled_rows(&self, rows: usize, features: usize) -> Vec<usize> {
+        if self.importance { measured_rows(rows, features) } else { Vec::new() }
+    }
+
+    /// By how much the loss of these test rows, encoded in `block`, rises when a feature is shuffled.
+    pub fn rises(&self, predictor: &Predictor, block: &FeatureBlock, rows: &[usize], test: &Observed) -> Vec<Rise> {
+        if rows.is_empty() {
+            return Vec::new();
+        }
+        let labels: Vec<f64> = rows.iter().map(|row| test.labels[*row]).collect();
+        permutation_importance(predictor, block, &labels, self.options.seed)
+    }
+
     fn fit(&self, algorithm: &dyn Algorithm, params: &Params, data: &Dataset, classes: &[String]) -> Result<Predictor> {
         let labels = data.as_labels(self.task, classes);
-        let weights = row_weights(&labels, self.class_weight.as_ref(), data.samples.as_deref())?;
+        let weights = row_weights(&labels, self.class_weight.as_ref(), data.observed.samples.as_deref())?;
         let training = TrainingSet {
             features: &data.block,
-            labels: &data.labels,
+            labels: &data.observed.labels,
             weights: &weights,
             task: self.task,
             classes: classes.len(),
@@ -123,11 +166,19 @@ impl Recipe {
         algorithm.fit(&training, params, self.seed).at("algorithm", algorithm.name())
     }
 
-    fn measure(&self, data: &Dataset, classes: usize, outputs: &[f64]) -> Result<Vec<MetricValue>> {
+    /// Every metric that the job wants.
+    ///
+    /// # Errors
+    /// What can't be measured.
+    pub fn measure(&self, data: &Observed, classes: usize, outputs: &[f64]) -> Result<Vec<MetricValue>> {
         evaluate(&data.predictions(self.task, classes, outputs), &self.options, self.metrics.as_deref())
     }
 
-    fn confuse(&self, data: &Dataset, classes: usize, outputs: &[f64]) -> Result<Option<ConfusionMatrix>> {
+    /// Which class was taken for which; none for regression.
+    ///
+    /// # Errors
+    /// What can't be measured.
+    pub fn confuse(&self, data: &Observed, classes: usize, outputs: &[f64]) -> Result<Option<ConfusionMatrix>> {
         match self.task {
             Task::Regression => Ok(None),
             Task::Binary | Task::Multiclass => {
@@ -139,25 +190,19 @@ impl Recipe {
     /// Every training row predicted by a model that has not seen it, encoder included.
     fn cross_validate(&self, source: Source<'_>, train: &Dataset, labels: &Labels) -> Result<Vec<MetricValue>> {
         let Some(k) = self.folds else { return Ok(Vec::new()) };
-        let fold_of = folds(&train.labels, labels.classes.len(), k, self.seed)?;
-        let parts: Vec<(Dataset, Vec<f64>)> = (0..k)
+        let fold_of = folds(&train.observed.labels, labels.classes.len(), k, self.seed)?;
+        let parts: Vec<(Observed, Vec<f64>)> = (0..k)
             .into_par_iter()
             .map(|fold| self.hold_out(source, train, labels, &fold_of, fold))
             .collect::<Result<_>>()?;
-        let labels_of: Vec<f64> = parts.iter().flat_map(|(data, _)| data.labels.iter().copied()).collect();
-        let days: Vec<i32> = parts.iter().flat_map(|(data, _)| data.days.iter().copied()).collect();
-        let samples: Option<Vec<f64>> =
-            parts.iter().map(|(data, _)| data.samples.clone()).collect::<Option<Vec<_>>>().map(|parts| parts.concat());
-        let outputs: Vec<f64> = parts.iter().flat_map(|(_, outputs)| outputs.iter().copied()).collect();
-        let predictions = crate::metrics::Predictions {
-            task: self.task,
-            classes: labels.classes.len(),
-            labels: &labels_of,
-            outputs: &outputs,
-            weights: samples.as_deref(),
-            days: Some(&days),
+        let samples: Option<Vec<Vec<f64>>> = parts.iter().map(|(data, _)| data.samples.clone()).collect();
+        let all = Observed {
+            labels: parts.iter().flat_map(|(data, _)| data.labels.iter().copied()).collect(),
+            days: parts.iter().flat_map(|(data, _)| data.days.iter().copied()).collect(),
+            samples: samples.map(|parts| parts.concat()),
         };
-        evaluate(&predictions, &self.options, self.metrics.as_deref())
+        let outputs: Vec<f64> = parts.iter().flat_map(|(_, outputs)| outputs.iter().copied()).collect();
+        self.measure(&all, labels.classes.len(), &outputs)
     }
 
     fn hold_out(
@@ -167,7 +212,7 @@ impl Recipe {
         labels: &Labels,
         fold_of: &[usize],
         fold: usize,
-    ) -> Result<(Dataset, Vec<f64>)> {
+    ) -> Result<(Observed, Vec<f64>)> {
         let rows_where = |inside: bool| -> Vec<usize> {
             let pairs = train.rows.iter().zip(fold_of);
             pairs.filter(|(_, of)| (**of == fold) == inside).map(|(row, _)| *row).collect()
@@ -180,7 +225,7 @@ impl Recipe {
         let encoder = Encoder::fit(&self.signature, source.batches, Some(&fitted_on), &self.encoder)?;
         let predictor = self.fit(self.algorithm, &self.params, &encoded(&fitted_on, &encoder)?, &labels.classes)?;
         let held_out = encoded(&held_out, &encoder)?;
-        let outputs = held_out.predict(&predictor);
-        Ok((held_out, outputs))
+        let outputs = predicted(&held_out.block, &predictor);
+        Ok((held_out.observed, outputs))
     }
 }

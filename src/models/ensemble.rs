@@ -1,6 +1,9 @@
-//! Random forests and extremely randomised trees, grown by smartcore.
+//! Random forests and extremely randomised trees.
 //!
-//! Everything is grown by smartcore's *regressors*: for labels of 0 and 1 the squared error is half the
+//! Random forests are grown on bins by `bagging`, in a quarter of the time that smartcore takes for trees that
+//! rank as well, unless `library = "smartcore"` asks for smartcore's; extremely randomised trees always are.
+//!
+//! There everything is grown by smartcore's *regressors*: for labels of 0 and 1 the squared error is half the
 //! Gini impurity, so the splits are those of a classifier, and the leaf means are probabilities.
 //! smartcore's own forest classifier scans all rows at every node and knows neither weights nor
 //! probabilities. Several classes are learned one against the rest, as many trees for each class.
@@ -15,7 +18,7 @@
 //! leaf when none of the features drawn for it varies.
 
 use super::params::{self, Checked, must};
-use super::{Algorithm, Form, Link, Params, Predictor, TrainingSet};
+use super::{Algorithm, Form, Link, Params, Predictor, TrainingSet, bagging};
 use crate::error::{Error, Result};
 use crate::forest::{Aggregation, Child, Forest, Tree, TreeBuilder};
 use crate::task::Task;
@@ -68,7 +71,59 @@ impl MaxFeatures {
     }
 }
 
-/// What can be set, for both algorithms.
+/// Who grows the trees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Library {
+    /// Lakemill, on features cut into at most 255 bins.
+    #[default]
+    Lakemill,
+    /// smartcore, on the values themselves: slower.
+    Smartcore,
+}
+
+/// What can be set for random forests.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct ForestParams {
+    /// The number of trees (for each class, where there are several); 1 to 10000.
+    trees: usize,
+    /// Splits from the root to a leaf, at most; 1 to 64.
+    max_depth: u16,
+    /// Rows that a leaf must have, counted as often as they were drawn.
+    min_samples_leaf: usize,
+    /// Features drawn for a split.
+    max_features: MaxFeatures,
+    /// Who grows the trees.
+    library: Library,
+}
+
+impl Default for ForestParams {
+    fn default() -> Self {
+        Self::of(EnsembleParams::default(), Library::Lakemill)
+    }
+}
+
+impl ForestParams {
+    fn of(params: EnsembleParams, library: Library) -> Self {
+        let EnsembleParams { trees, max_depth, min_samples_leaf, max_features } = params;
+        Self { trees, max_depth, min_samples_leaf, max_features, library }
+    }
+
+    /// What both algorithms have.
+    fn shared(&self) -> EnsembleParams {
+        let Self { trees, max_depth, min_samples_leaf, max_features, .. } = *self;
+        EnsembleParams { trees, max_depth, min_samples_leaf, max_features }
+    }
+}
+
+impl Checked for ForestParams {
+    fn check(&self) -> Result<()> {
+        self.shared().check()
+    }
+}
+
+/// What can be set for extremely randomised trees.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct EnsembleParams {
@@ -110,17 +165,20 @@ impl Algorithm for RandomForest {
     }
 
     fn params_schema(&self) -> Schema {
-        schema_for!(EnsembleParams)
+        schema_for!(ForestParams)
     }
 
     fn check_params(&self, params: &Params) -> Result<()> {
-        params::read::<EnsembleParams>(self.name(), params).map(drop)
+        params::read::<ForestParams>(self.name(), params).map(drop)
     }
 
     fn fit(&self, training: &TrainingSet<'_>, params: &Params, seed: u64) -> Result<Predictor> {
-        let params = params::read(self.name(), params)?;
+        let params: ForestParams = params::read(self.name(), params)?;
         training.admit_with_features(self)?;
-        fit(training, &params, seed, random_forest)
+        match params.library {
+            Library::Lakemill => on_bins(training, &params.shared(), seed),
+            Library::Smartcore => fit(training, &params.shared(), seed, random_forest),
+        }
     }
 }
 
@@ -205,6 +263,26 @@ fn failed(reason: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::failed("the trees could not be grown").because(reason)
 }
 
+fn on_bins(training: &TrainingSet<'_>, params: &EnsembleParams, seed: u64) -> Result<Predictor> {
+    let labels = targets(training);
+    let grove = bagging::Grove {
+        training,
+        labels: &labels,
+        trees: params.trees,
+        max_depth: u32::from(params.max_depth),
+        min_samples_leaf: params.min_samples_leaf as u64,
+        features: params.max_features.count(training.features.features(), training.task),
+        seed,
+    };
+    predictor(training, labels.len(), grove.grow()?)
+}
+
+fn predictor(training: &TrainingSet<'_>, outputs: usize, trees: Vec<Tree>) -> Result<Predictor> {
+    let forest = Forest::new(training.features.features(), vec![0.0; outputs], Aggregation::Average, trees)?;
+    let link = if training.task == Task::Multiclass { Link::OneVsRest } else { Link::Identity };
+    Predictor::of(training, Form::Forest(forest), link)
+}
+
 fn fit(training: &TrainingSet<'_>, params: &EnsembleParams, seed: u64, grow: Grow) -> Result<Predictor> {
     let block = training.features;
     let x = DenseMatrix::new(block.rows(), block.features(), block.values().to_vec(), true).map_err(failed)?;
@@ -228,10 +306,7 @@ fn fit(training: &TrainingSet<'_>, params: &EnsembleParams, seed: u64, grow: Gro
             read(&grow(&grove)?, *output as u32)
         })
         .collect::<Result<_>>()?;
-    let trees = trees.into_iter().flatten().collect();
-    let forest = Forest::new(block.features(), vec![0.0; labels.len()], Aggregation::Average, trees)?;
-    let link = if training.task == Task::Multiclass { Link::OneVsRest } else { Link::Identity };
-    Predictor::of(training, Form::Forest(forest), link)
+    predictor(training, labels.len(), trees.into_iter().flatten().collect())
 }
 
 /// What the trees of each output learn: the value, or 1 for the output's own class.

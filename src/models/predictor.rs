@@ -43,6 +43,8 @@ pub enum Link {
     Softmax,
     /// Each class's own probability over their sum; equal shares where all are 0.
     OneVsRest,
+    /// `exp(score)`: a logarithm was learned.
+    Exponential,
 }
 
 /// A fitted model without its encoder: `features` numbers in, [`outputs`](Self::outputs) numbers out.
@@ -200,6 +202,7 @@ impl Link {
             Self::Logistic => scores.iter_mut().for_each(|score| *score = logistic(*score)),
             Self::Softmax => scores.chunks_mut(outputs).for_each(softmax),
             Self::OneVsRest => scores.chunks_mut(outputs).for_each(normalise),
+            Self::Exponential => scores.iter_mut().for_each(|score| *score = score.exp()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a run is made from, as one hash: the same inputs have the same fingerprint.
 
 /// Changes whenever the same inputs may give other bytes: a new algorithm detail, another encoding.
-pub const BINARY_FORMAT: u32 = 1;
+pub const BINARY_FORMAT: u32 = 2;
 
 /// A hash over named parts; which part a text stands in matters, and so does its length.
 pub struct Fingerprint(blake3::Hasher);

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 
 /// The version of the format of `artifact.json` and of alias records; raised with every change.
 ///
-/// 2 added the job's settings, which class was taken for which, and point-in-time joins; files of format 1 lack them
-/// and are still read.
-pub const FORMAT: u32 = 2;
+/// 2 added the job's settings, which class was taken for which, and point-in-time joins; 3 what each feature
+/// was of use. Files of older formats lack them and are still read.
+pub const FORMAT: u32 = 3;
 
 /// A trained model without its predictor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,6 +53,13 @@ pub struct Artifact {
     pub baseline: Baseline,
     /// Quality on held-out folds of the training rows; absent where it was not cross-validated.
     pub cross_validation: Option<CrossValidation>,
+    /// How much each feature was of use to the fit, the most useful first; none where the algorithm does not know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gains: Vec<FeatureGain>,
+    /// By how much the loss of test rows rises when a feature is shuffled, the most first; none where the job did not
+    /// ask for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub permutation: Vec<FeatureRise>,
     /// The job's settings that decide how a model turns out, as they were after the command line's changes: what
     /// the fingerprint is over, apart from tables and SQL. Null in files of format 1.
     #[serde(default)]
@@ -68,6 +75,26 @@ impl Artifact {
     pub fn signature(&self) -> &Signature {
         self.encoder.signature()
     }
+}
+
+/// What the splits by one feature did for the training loss.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureGain {
+    /// The feature's name.
+    pub feature: String,
+    /// Its share of what all splits took off the loss; all shares add up to 1.
+    pub share: f64,
+}
+
+/// Of what use one feature is on rows that were not learned from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureRise {
+    /// The feature's name.
+    pub feature: String,
+    /// By how much the mean logarithmic loss, or squared error, rises when its values are shuffled; a 95 % interval.
+    pub rise: Measured,
 }
 
 /// The SQL of a model and what its columns are for.

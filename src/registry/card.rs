@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 
 /// So many levels of a category are named.
 const LEVELS_SHOWN: usize = 8;
+/// So many features are named by their gain.
+const GAINS_SHOWN: usize = 30;
 /// A table of more classes than this could not be read.
 const CLASSES_SHOWN: usize = 12;
 
@@ -159,14 +161,58 @@ fn features(artifact: &Artifact) -> String {
             [column.name.clone(), format!("{} ({})", column.kind, column.arrow_type), encoded(fitted)]
         })
         .collect();
+    let gains = gains(artifact) + &rises(artifact);
     let weight = artifact.features.weight.as_ref().map(|weight| format!("; rows are weighted by `{weight}`"));
     format!(
-        "{} columns give {} features; the event time is `{}`{}.\n\n{}",
+        "{} columns give {} features; the event time is `{}`{}.\n\n{}{gains}",
         rows.len(),
         encoder.features(),
         artifact.features.time,
         weight.unwrap_or_default(),
         table(["column", "type", "encoding"], &rows)
+    )
+}
+
+/// Which features the splits of the trees were made by, the most useful first.
+fn gains(artifact: &Artifact) -> String {
+    if artifact.gains.is_empty() {
+        return String::new();
+    }
+    let shown = artifact.gains.iter().take(GAINS_SHOWN).filter(|own| own.share > 0.0);
+    let rows: Vec<[String; 2]> = shown.map(|own| [own.feature.clone(), number(own.share)]).collect();
+    let unused = artifact.gains.iter().filter(|own| own.share <= 0.0).count();
+    let mut left = String::new();
+    if artifact.gains.len() > rows.len() + unused {
+        left.push_str(&format!("; {} more have a smaller one", artifact.gains.len() - rows.len() - unused));
+    }
+    if unused > 0 {
+        left.push_str(&format!("; no split was made by {unused}"));
+    }
+    format!(
+        "\nThe share of each feature in what all splits took off the loss of the training rows{left}.\n\n{}",
+        table(["feature", "gain"], &rows)
+    )
+}
+
+/// Of what use features are on rows that were not learned from.
+fn rises(artifact: &Artifact) -> String {
+    if artifact.permutation.is_empty() {
+        return String::new();
+    }
+    let shown = artifact.permutation.iter().take(GAINS_SHOWN);
+    let rows: Vec<[String; 2]> = shown.map(|own| [own.feature.clone(), measured(&own.rise)]).collect();
+    let loss = match artifact.task {
+        Task::Regression => "squared error",
+        Task::Binary | Task::Multiclass => "logarithmic loss",
+    };
+    format!(
+        "\nBy how much the mean {loss} of test rows rises when a feature's values are shuffled among them; 95 % \
+         intervals in brackets{}.\n\n{}",
+        match artifact.permutation.len() - rows.len() {
+            0 => String::new(),
+            more => format!("; {more} more features rise less"),
+        },
+        table(["feature", "rise"], &rows)
     )
 }
 
@@ -184,6 +230,17 @@ fn encoded(fitted: &FittedColumn) -> String {
                 count => format!("; the rarer ones ({count}, in {} rows) share all zeros", folded.rows),
             };
             format!("one feature a level: {}{null}{folded}", shown(levels))
+        }
+        FittedColumn::Native { infinite: false } => "value; missing stays missing".to_owned(),
+        FittedColumn::Native { infinite: true } => "value, infinite too; missing stays missing".to_owned(),
+        FittedColumn::Codes { levels, folded } => {
+            let folded = match folded.levels {
+                0 => String::new(),
+                count => {
+                    format!("; the rarer ones ({count}, in {} rows) share the code of values never seen", folded.rows)
+                }
+            };
+            format!("one feature, the level: {}; missing stays missing{folded}", shown(levels))
         }
         FittedColumn::Dropped { reason } => format!("none: {reason}"),
     }

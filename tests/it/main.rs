@@ -4,6 +4,7 @@
 
 mod asof;
 mod bad_inputs;
+mod boosting;
 mod command;
 mod command_line;
 mod conformance;
@@ -13,6 +14,7 @@ mod faults;
 mod faulty;
 mod features;
 mod flights;
+mod forest;
 mod fraud_features;
 mod house;
 mod inspect;
@@ -35,6 +37,7 @@ mod scoring;
 mod shared;
 mod shipped;
 mod stopped;
+mod streamed;
 mod tables;
 mod time_travel;
 mod windows;

@@ -155,6 +155,19 @@ fn a_random_forest_is_as_good_as_scikit_learns_on_the_real_weeks() {
     assert!(average_precision >= 0.73 - 0.01, "{average_precision}");
 }
 
+/// LightGBM with the same settings has an average precision of 0.716.
+#[test]
+fn gradient_boosting_is_as_good_as_lightgbm_on_the_real_weeks() {
+    let sets = ["trees=100", "leaves=31", "min_samples_leaf=100", "learning_rate=0.05"];
+    let sets = sets.map(|set| format!("model.params.{set}"));
+    let Some((roc_auc, average_precision)) = quality("gradient_boosting", &sets.each_ref().map(String::as_str)) else {
+        return;
+    };
+    println!("roc_auc {roc_auc}, average precision {average_precision}");
+    assert!(average_precision >= 0.70, "{average_precision}");
+    assert!(roc_auc >= 0.90, "{roc_auc}");
+}
+
 #[test]
 fn one_thread_and_two_make_the_same_bytes() {
     let homes: Vec<Fraud> = ["1", "2"]

@@ -26,6 +26,10 @@ pub struct EvaluateSpec {
     /// How many bootstrap resamples the intervals are made from.
     #[schemars(range(min = 1, max = 100_000))]
     pub resamples: u32,
+    /// Whether training shuffles each feature of some test rows and tells in the model card by how much the loss
+    /// rises.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub importance: bool,
     /// The seed of the resamples; without it, the model's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
@@ -40,6 +44,7 @@ impl Default for EvaluateSpec {
             k_per_day: 100,
             confidence: 0.95,
             resamples: 200,
+            importance: false,
             seed: None,
         }
     }

@@ -8,7 +8,7 @@ use lakemill::features::{Encoder, EncoderOptions, FeatureBlock, Signature};
 use lakemill::models::{Form, Linear, Link, Params, Predictor, TrainingSet, lookup};
 use lakemill::registry::Artifact;
 use lakemill::registry::artifact::{
-    Baseline, CrossValidation, FeatureSql, Input, Measured, RowCounts, TrainingWindows,
+    Baseline, CrossValidation, FeatureGain, FeatureRise, FeatureSql, Input, Measured, RowCounts, TrainingWindows,
 };
 use lakemill::task::Task;
 use std::collections::BTreeMap;
@@ -124,6 +124,12 @@ fn artifact(model: &str, fingerprint: &str, encoder: Encoder) -> Artifact {
         confusion: Some(vec![vec![9.0, 1.0], vec![0.5, 1.5]]),
         baseline: Baseline { algorithm: "prior".to_owned(), metrics: metrics(0.5) },
         cross_validation: Some(CrossValidation { folds: 5, metrics: metrics(0.88) }),
+        gains: vec![
+            FeatureGain { feature: "amount".to_owned(), share: 0.75 },
+            FeatureGain { feature: "country".to_owned(), share: 0.25 },
+            FeatureGain { feature: "hour".to_owned(), share: 0.0 },
+        ],
+        permutation: vec![FeatureRise { feature: "amount".to_owned(), rise: measured(0.25) }],
         job: serde_json::json!({
             "features": { "key": ["id"], "label_delay": "7d" },
             "model": { "algorithm": "logistic_regression", "params": { "l2": 0.1 }, "class_weight": "balanced" },
