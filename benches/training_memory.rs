@@ -28,7 +28,7 @@ version = 1
 name = "memory"
 home = "home"
 [tables]
-rows = { path = "lake/rows" }
+records = { path = "lake/rows" }
 [features]
 sql = "sql/memory.sql"
 key = ["id"]
@@ -93,7 +93,7 @@ fn peak(rows: u64) -> f64 {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     write_lake(&root.join("lake/rows"), rows);
-    let sql = "SELECT * FROM rows WHERE at >= $interval_start AND at < $interval_end";
+    let sql = "SELECT * FROM records WHERE at >= $interval_start AND at < $interval_end";
     for (name, text) in [("sql/memory.sql", sql), ("jobs/memory.toml", JOB)] {
         std::fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
         std::fs::write(root.join(name), text).unwrap();

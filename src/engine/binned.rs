@@ -25,9 +25,9 @@ pub struct StreamLimit {
 }
 
 impl StreamLimit {
-    /// The share of `--memory`: a sixteenth each.
+    /// The share of `--memory`: a thirty-second part each.
     pub fn of(memory_bytes: u64) -> Self {
-        let share = usize::try_from(memory_bytes / 16).unwrap_or(usize::MAX);
+        let share = usize::try_from(memory_bytes / 32).unwrap_or(usize::MAX);
         Self { held_bytes: share, matrix_bytes: share }
     }
 }
@@ -46,15 +46,17 @@ pub fn fit_binned(recipe: &Recipe, staged: Staged, key: &[String], limit: Stream
     }
     let naive = naive(recipe, &labels, train.observed.samples.as_deref())?;
     let matrix = binned(&encoder, bins, labels.values.len(), &mut train.rows, limit, &mut train.counts)?;
+    if recipe.folds.is_none() {
+        // Nobody reads them again.
+        train.rows = Spooled::default();
+    }
     let fitting = Fitting { recipe, encoder: &encoder, limit };
     let samples = train.observed.samples.as_deref();
     let Learned { predictor, gains } = fitting.fit(&matrix, &labels, samples, watched.as_deref())?;
-    let cross_validation = match recipe.folds {
-        Some(k) => {
-            let predictors = fitting.fit_folds(&matrix, &labels, samples, watched.as_deref(), k)?;
-            drop(matrix);
-            fitting.measure_folds(predictors, &labels, &mut train)?
-        }
+    let folded = recipe.folds.map(|k| fitting.fit_folds(&matrix, &labels, samples, watched.as_deref(), k));
+    drop(matrix);
+    let cross_validation = match folded.transpose()? {
+        Some(folded) => fitting.measure_folds(folded, &labels, &mut train)?,
         None => Vec::new(),
     };
     let shuffled = recipe.shuffled_rows(test.observed.labels.len(), encoder.features());

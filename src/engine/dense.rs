@@ -2,10 +2,11 @@
 //! before memory is gone.
 
 use super::features::FeatureQuery;
+use super::spool::batch_bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::features::{ColumnKind, Signature};
 use crate::plan::Plan;
-use arrow::array::{Array, RecordBatch};
+use arrow::array::RecordBatch;
 use futures::TryStreamExt;
 
 /// Bytes of one encoded value: in the encoded block, and once more in the form that a library's fit wants.
@@ -39,7 +40,7 @@ impl DenseLimit {
             .with("features", features)
             .with("needed_bytes", needed)
             .with("memory_bytes", self.memory_bytes)
-            .hint("use algorithm = \"gradient_boosting\", which learns from a stream; or train on a sample of the rows (WHERE transaction_id % 10 = 0 in the SQL, or a shorter window); or raise --memory"))
+            .hint("use algorithm = \"gradient_boosting\", which learns from a stream; or train on a sample of the rows (WHERE id % 10 = 0 in the SQL, or a shorter window); or raise --memory"))
     }
 }
 
@@ -61,17 +62,11 @@ pub async fn collect(
     while let Some(batch) = stream.try_next().await? {
         passed(batch.num_rows());
         rows += batch.num_rows() as u64;
-        limit.held_bytes += batch_bytes(&batch);
+        limit.held_bytes += batch_bytes(&batch) as u64;
         limit.check(rows, numbers)?;
         batches.push(batch);
     }
     Ok(batches)
-}
-
-/// What the rows of a batch take, without what slices of others share with it.
-fn batch_bytes(batch: &RecordBatch) -> u64 {
-    let sizes = batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or_default());
-    sizes.sum::<usize>() as u64
 }
 
 #[cfg(test)]

@@ -89,7 +89,9 @@ pub fn fit(recipe: &Recipe, source: Source<'_>, key: &[String], split: &Split, l
     let (train, test) = (split.train.as_slice(), split.test.as_slice());
     let labels = Labels::fit(source.batches, source.label, recipe.task, Some(train))?;
     let encoder = Encoder::fit(&recipe.signature, source.batches, Some(&labels.known), &recipe.encoder)?;
-    limit.check((train.len() + test.len()) as u64, encoder.features())?;
+    // Folds are fitted side by side, each on rows of its own.
+    let sets = 1 + recipe.folds.map_or(0, |folds| folds.min(rayon::current_num_threads()));
+    limit.check((train.len() + test.len()) as u64, encoder.features() * sets)?;
     let train = Dataset::encode(source, &encoder, &labels)?;
     let predictor = recipe.fit(recipe.algorithm, &recipe.params, &train, &labels.classes)?;
     let naive = recipe.fit(baseline(recipe.task), &Params::new(), &train, &labels.classes)?;

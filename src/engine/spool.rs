@@ -28,6 +28,7 @@ pub struct Spool {
 }
 
 /// The same batches, to be read as often as wanted, in the same order.
+#[derive(Default)]
 pub struct Spooled {
     held: Vec<RecordBatch>,
     file: Option<File>,
@@ -47,8 +48,7 @@ impl Spool {
         let columns = batch.columns().iter().map(compact).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let batch = RecordBatch::try_new_with_options(batch.schema(), columns, &options).map_err(uncut)?;
-        let sizes = batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or_default());
-        self.bytes += sizes.sum::<usize>();
+        self.bytes += batch_bytes(&batch);
         if self.file.is_none() && self.bytes <= self.limit {
             self.held.push(batch);
             return Ok(());
@@ -102,6 +102,19 @@ impl Spooled {
     }
 }
 
+/// What the rows of a batch take in memory, without what others have of the same buffers.
+pub fn batch_bytes(batch: &RecordBatch) -> usize {
+    let bytes = |column: &ArrayRef| {
+        let texts = match column.data_type() {
+            DataType::Utf8View => column.as_string_view().total_buffer_bytes_used(),
+            DataType::BinaryView => column.as_binary_view().total_buffer_bytes_used(),
+            _ => 0,
+        };
+        column.to_data().get_slice_memory_size().unwrap_or_default() + texts
+    };
+    batch.columns().iter().map(bytes).sum()
+}
+
 /// Views would take whole buffers with them, of which other batches have parts too.
 fn compact(column: &ArrayRef) -> ArrayRef {
     match column.data_type() {
@@ -127,7 +140,8 @@ mod tests {
         let texts = ["a", "a text of more than twelve bytes"];
         let of = |row: i64| texts[(row % 2) as usize];
         let view = StringViewArray::from_iter((start..start + 100).map(|row| (row % 7 != 0).then(|| of(row))));
-        let dictionary: DictionaryArray<Int8Type> = (start..start + 100).map(|row| Some(of(row + start))).collect();
+        let dictionary: DictionaryArray<Int8Type> =
+            (start..start + 100).map(|row| Some(of(row + start / 100))).collect();
         let columns: [(&str, ArrayRef); 3] = [
             ("number", Arc::new(Int64Array::from_iter_values(start..start + 100))),
             ("view", Arc::new(view)),
@@ -157,6 +171,15 @@ mod tests {
                 assert_eq!(found, batches);
             }
         }
+    }
+
+    #[test]
+    fn texts_of_views_count() {
+        let long = "a text of more than twelve bytes";
+        let view: ArrayRef = Arc::new(StringViewArray::from(vec![long; 10]));
+        let batch = RecordBatch::try_from_iter([("view", view)]).unwrap();
+        assert_eq!(batch_bytes(&batch), 10 * (16 + long.len()));
+        assert_eq!(batch_bytes(&batch.slice(0, 1)), 16 + long.len());
     }
 
     #[test]

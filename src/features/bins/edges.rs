@@ -34,11 +34,11 @@ fn cuts(counts: &[usize], most: usize) -> Vec<usize> {
     let share = |rows: usize, bins: usize| if bins == 0 { f64::INFINITY } else { rows as f64 / bins as f64 };
     let mut wanted = share(rows_left, bins_left);
     let (mut cuts, mut rows) = (Vec::new(), 0);
-    for place in 0..counts.len() - 1 {
+    for (place, count) in counts.iter().enumerate().take(counts.len() - 1) {
         if !is_big[place] {
-            rows_left -= counts[place];
+            rows_left -= *count;
         }
-        rows += counts[place];
+        rows += *count;
         let before_big = is_big[place + 1] && rows as f64 >= (wanted * 0.5).max(1.0);
         if is_big[place] || rows as f64 >= wanted || before_big {
             cuts.push(place);
