@@ -36,6 +36,11 @@ impl Child {
         self.0
     }
 
+    /// A reference to the split of this number.
+    pub(super) const fn split(index: usize) -> Self {
+        Self(index as u32)
+    }
+
     pub(super) const fn is_leaf(self) -> bool {
         self.0 & LEAF != 0
     }
