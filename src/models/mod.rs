@@ -23,6 +23,7 @@ mod predictor;
 mod standardise;
 mod training;
 mod tree;
+mod weighted;
 
 pub use predictor::{Form, Linear, Link, Predictor};
 pub use training::TrainingSet;

@@ -8,9 +8,6 @@ use crate::forest::Forest;
 use crate::task::Task;
 use serde::{Deserialize, Serialize};
 
-/// Rows of a column that a linear form passes over at a time, so that the sums stay in the cache.
-const STRETCH: usize = 2048;
-
 /// How raw scores are computed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Form {
@@ -164,31 +161,6 @@ impl Predictor {
     /// A verification error for anything else: every offset, length, index and number is checked.
     pub fn from_payload(bytes: &[u8]) -> Result<Self> {
         payload::decode(bytes)
-    }
-}
-
-impl Linear {
-    /// Column by column; every row adds its features in the same order, whatever the block.
-    fn score(&self, block: &FeatureBlock) -> Vec<f64> {
-        let (rows, outputs) = (block.rows(), self.intercepts.len());
-        let mut scores = vec![0.0; rows * outputs];
-        let mut sums = [0.0; STRETCH];
-        for start in (0..rows).step_by(STRETCH) {
-            let count = STRETCH.min(rows - start);
-            for (output, coefficients) in self.coefficients.iter().enumerate() {
-                sums[..count].fill(self.intercepts[output]);
-                for (feature, coefficient) in coefficients.iter().enumerate() {
-                    let column = &block.column(feature)[start..start + count];
-                    for (sum, value) in sums[..count].iter_mut().zip(column) {
-                        *sum += coefficient * value;
-                    }
-                }
-                for (row, sum) in sums[..count].iter().enumerate() {
-                    scores[(start + row) * outputs + output] = *sum;
-                }
-            }
-        }
-        scores
     }
 }
 

@@ -57,6 +57,11 @@ impl Plan {
                 }
             }
         }
+        // In the order of the block's columns, which lie one after the other in memory.
+        asked.sort_by_key(|own| own.slot);
+        for (place, own) in asked.iter().enumerate() {
+            slots[own.slot] = place as u32;
+        }
         let sources = asked.into_iter().map(Asked::source).collect::<Option<_>>()?;
         Some(Self { sources, slots, columns: [0; 2] })
     }
