@@ -74,8 +74,12 @@ fn tree(random: &mut ChaCha8Rng, shape: &Shape) -> Tree {
     let mut builder = TreeBuilder::new(width);
     let leaves = random.random_range(1..=shape.leaves);
     let leaf = |random: &mut ChaCha8Rng, builder: &mut TreeBuilder| {
-        let values: Vec<f64> =
-            (0..width).map(|_| pick(random, &[1.0, -1.0, 1e-9, 1e9]) * random.random::<f64>()).collect();
+        // Zeros of both signs show which of two equal values a minimum keeps.
+        let value = |random: &mut ChaCha8Rng| match shape.seed % 4 {
+            0 => pick(random, &[0.0, -0.0, 0.5]) * random.random::<f64>(),
+            _ => pick(random, &[1.0, -1.0, 1e-9, 1e9]) * random.random::<f64>(),
+        };
+        let values: Vec<f64> = (0..width).map(|_| value(random)).collect();
         builder.leaf(&values)
     };
     let mut parts: Vec<Child> = (0..leaves).map(|_| leaf(random, &mut builder)).collect();
@@ -99,7 +103,7 @@ fn forest(random: &mut ChaCha8Rng, shape: &Shape) -> Forest {
     let first = Shape { vectors: Some(true), ..shape.clone() };
     let shapes = [first].into_iter().chain(std::iter::repeat(shape.clone()));
     let trees = shapes.take(shape.trees).map(|shape| tree(random, &shape)).collect();
-    let base = (0..shape.outputs).map(|_| random.random::<f64>() - 0.5).collect();
+    let base = (0..shape.outputs).map(|_| pick(random, &[-0.0, 0.25, -1e9])).collect();
     Forest::new(shape.features, base, shape.aggregation, trees).unwrap()
 }
 

@@ -136,8 +136,9 @@ impl Kernel {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => unsafe { avx2::walk(steps, columns, blocks, leaves) },
+            // SAFETY: as above.
             #[cfg(target_arch = "aarch64")]
-            Instructions::Neon => neon::walk(steps, columns, blocks, leaves),
+            Instructions::Neon => unsafe { neon::walk(steps, columns, blocks, leaves) },
             _ => portable::walk(steps, columns, blocks, leaves),
         }
     }
