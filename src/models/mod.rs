@@ -14,17 +14,22 @@
 mod baseline;
 mod elastic_net;
 mod ensemble;
+pub mod import;
 mod linear;
+mod link;
 mod logistic;
 mod newton;
 pub mod params;
 mod payload;
 mod predictor;
+mod preparation;
 mod standardise;
 mod training;
 mod tree;
 
-pub use predictor::{Form, Linear, Link, Predictor};
+pub use link::Link;
+pub use predictor::{Form, Linear, Predictor};
+pub use preparation::{Lookup, Norm, Operation, Preparation, Step};
 pub use training::TrainingSet;
 
 use crate::error::{Error, Result, did_you_mean};
