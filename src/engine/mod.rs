@@ -5,14 +5,17 @@
 //! which a process dies, the same command run again ends in the same state.
 
 mod artifact;
+mod binned;
 mod confusion;
 pub mod content;
 mod dataset;
+mod dense;
 mod duplicates;
 mod evaluate;
 mod features;
 mod fit;
 mod gate;
+mod matrix;
 mod pipeline;
 pub mod predictions;
 mod preview;
@@ -25,7 +28,10 @@ mod run;
 pub mod run_id;
 mod score;
 mod scored;
+mod spool;
+mod staged;
 mod train;
+mod watched;
 
 pub use confusion::Confusion;
 pub use evaluate::{Evaluation, ModelScores, evaluate};

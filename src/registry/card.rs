@@ -185,6 +185,17 @@ fn encoded(fitted: &FittedColumn) -> String {
             };
             format!("one feature a level: {}{null}{folded}", shown(levels))
         }
+        FittedColumn::Native { infinite: false } => "value; missing stays missing".to_owned(),
+        FittedColumn::Native { infinite: true } => "value, infinite too; missing stays missing".to_owned(),
+        FittedColumn::Codes { levels, folded } => {
+            let folded = match folded.levels {
+                0 => String::new(),
+                count => {
+                    format!("; the rarer ones ({count}, in {} rows) share the code of values never seen", folded.rows)
+                }
+            };
+            format!("one feature, the level: {}; missing stays missing{folded}", shown(levels))
+        }
         FittedColumn::Dropped { reason } => format!("none: {reason}"),
     }
 }
