@@ -4,16 +4,28 @@
 //! library grew them. The *raw score* of a row is `base + aggregate of the leaf values it falls
 //! into`; what the score means (a probability, a logit) is the link's business, in `models`.
 //!
+//! * `rule` — what a split asks: comparison, precision, categories, missing values
+//! * `set` — sets of category codes
 //! * `tree` — one tree as flat arrays, its builder and its checks
-//! * `block` — many rows at once; equal to the one-row walker to the bit
+//! * `block` — many rows at once over the trees as they are; equal to the one-row walker to the bit
+//! * `compiled` — the same for very many rows: the forest turned into what a machine's widest
+//!   instructions compare
 
 mod block;
+mod cache;
+mod compiled;
+mod rule;
+mod set;
 mod tree;
 
+pub use compiled::{Compiled, Instructions};
+pub use rule::{Comparison, Missing, Precision, Rule, Side, ZERO};
+pub use set::CategorySet;
 pub use tree::{Child, Node, Tree, TreeBuilder};
 
 use crate::error::{Error, Result};
 use crate::features::FeatureBlock;
+use cache::Cache;
 
 /// How the leaf values of the trees become one number an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +34,31 @@ pub enum Aggregation {
     Average,
     /// The sum over the trees (boosting).
     Sum,
+    /// The least of the trees.
+    Minimum,
+    /// The greatest of the trees.
+    Maximum,
+}
+
+impl Aggregation {
+    /// The aggregate of no tree.
+    fn start(self) -> f64 {
+        match self {
+            Self::Average | Self::Sum => 0.0,
+            Self::Minimum => f64::INFINITY,
+            Self::Maximum => f64::NEG_INFINITY,
+        }
+    }
+
+    /// The aggregate with one more leaf value; of equal ones the first is kept.
+    fn join(self, aggregate: f64, value: f64) -> f64 {
+        match self {
+            Self::Average | Self::Sum => aggregate + value,
+            Self::Minimum if value < aggregate => value,
+            Self::Maximum if value > aggregate => value,
+            Self::Minimum | Self::Maximum => aggregate,
+        }
+    }
 }
 
 /// A checked ensemble of trees over `features` inputs with `outputs` raw scores a row.
@@ -34,14 +71,16 @@ pub struct Forest {
     trees: Vec<Tree>,
     /// What the sum of each output is divided by.
     divisors: Vec<f64>,
+    cache: Cache,
 }
 
 impl Forest {
     /// An ensemble from its parts; `base` has one number an output and is added to the aggregate.
     ///
     /// # Errors
-    /// A tree that reads a feature or adds to an output that does not exist, that has a cycle, an
-    /// unreachable node, a number that is not finite, or an output to which no tree adds.
+    /// A tree that reads a feature or a category set or adds to an output that does not exist, that has
+    /// a cycle, an unreachable node, a leaf value that is not finite, a threshold that is NaN or not in
+    /// its own precision; with any aggregation but the sum, an output to which no tree adds.
     pub fn new(features: usize, base: Vec<f64>, aggregation: Aggregation, trees: Vec<Tree>) -> Result<Self> {
         let outputs = base.len();
         if outputs == 0 {
@@ -57,7 +96,7 @@ impl Forest {
         if divisors.contains(&0.0) {
             return Err(Error::verification("no tree adds to an output of the forest"));
         }
-        Ok(Self { features, outputs, aggregation, base, trees, divisors })
+        Ok(Self { features, outputs, aggregation, base, trees, divisors, cache: Cache::default() })
     }
 
     /// How many features a row has.
@@ -89,35 +128,42 @@ impl Forest {
     ///
     /// `row` has [`features`](Self::features) values.
     pub fn score_row(&self, row: &[f64]) -> Vec<f64> {
-        let mut sums = vec![0.0; self.outputs];
+        let mut scores = vec![self.aggregation.start(); self.outputs];
         for tree in &self.trees {
-            tree.add_leaf(tree.leaf_of(|feature| row[feature]), &mut sums);
+            tree.join_leaf(tree.leaf_of(|feature| row[feature]), self.aggregation, &mut scores);
         }
-        self.finish(&mut sums);
-        sums
+        self.finish(&mut scores);
+        scores
     }
 
     /// The raw scores of every row of `block`, row-major `rows x outputs`.
     ///
     /// Equal to [`score_row`](Self::score_row) to the bit, whatever the number of rows. `block` has
-    /// [`features`](Self::features) features.
+    /// [`features`](Self::features) features; NaN is a missing value. The forest is compiled as soon
+    /// as enough rows were scored for it to pay, which changes no bit.
     pub fn score(&self, block: &FeatureBlock) -> Vec<f64> {
-        block::score(self, block)
+        match self.cache.compiled(self, block.rows()) {
+            Some(compiled) => compiled.score(self, block),
+            None => block::score(self, block),
+        }
     }
 
-    /// Turns the sums of one row into its scores.
-    fn finish(&self, sums: &mut [f64]) {
-        for ((sum, divisor), base) in sums.iter_mut().zip(&self.divisors).zip(&self.base) {
-            *sum = base + *sum / divisor;
+    /// Turns the aggregates of one row into its scores.
+    fn finish(&self, row: &mut [f64]) {
+        for ((value, divisor), base) in row.iter_mut().zip(&self.divisors).zip(&self.base) {
+            *value = base + *value / divisor;
         }
     }
 }
 
 fn divisors(trees: &[Tree], outputs: usize, aggregation: Aggregation) -> Vec<f64> {
-    if aggregation == Aggregation::Sum {
-        return vec![1.0; outputs];
-    }
-    (0..outputs).map(|output| trees.iter().filter(|tree| tree.adds_to(output)).count() as f64).collect()
+    let trees_of = |output: usize| trees.iter().filter(|tree| tree.adds_to(output)).count();
+    let divisor = |output: usize| match aggregation {
+        Aggregation::Sum => 1.0,
+        Aggregation::Average => trees_of(output) as f64,
+        Aggregation::Minimum | Aggregation::Maximum => trees_of(output).min(1) as f64,
+    };
+    (0..outputs).map(divisor).collect()
 }
 
 #[cfg(test)]
@@ -138,6 +184,17 @@ mod tests {
         let sum = Forest::new(2, vec![0.5], Aggregation::Sum, trees).unwrap();
         assert_eq!(average.score_row(&[0.0, 1.0]), [0.5 + 31.0 / 2.0]);
         assert_eq!(sum.score_row(&[0.0, 1.0]), [31.5]);
+    }
+
+    #[test]
+    fn minimum_and_maximum_take_one_tree_and_add_the_base() {
+        let trees = vec![stump(0, 0.0, 1.0, 3.0), stump(1, 0.0, -10.0, 30.0)];
+        let score = |aggregation, row: [f64; 2]| {
+            Forest::new(2, vec![0.5], aggregation, trees.clone()).unwrap().score_row(&row)[0]
+        };
+        assert_eq!([[0.0, 0.0], [1.0, 1.0]].map(|row| score(Aggregation::Minimum, row)), [-9.5, 3.5]);
+        assert_eq!([[0.0, 0.0], [1.0, 1.0]].map(|row| score(Aggregation::Maximum, row)), [1.5, 30.5]);
+        assert!(Forest::new(2, vec![0.0, 0.0], Aggregation::Minimum, vec![]).is_err());
     }
 
     #[test]

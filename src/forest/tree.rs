@@ -1,18 +1,21 @@
-//! One tree: a flat array of splits, a flat array of leaf values.
+//! One tree: a flat array of splits, a flat array of leaf values, the category sets that splits refer to.
 
+use super::{Aggregation, CategorySet, Missing, Rule, Side};
 use crate::error::{Error, Result};
 
 /// Marks a child that is a leaf; the other bits are the leaf's number.
 const LEAF: u32 = 1 << 31;
 
-/// One split: a row goes left when its value is at most the threshold, compared in `f64`.
+/// One split: what it asks of which feature, and where each answer leads.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Node {
-    /// The boundary; it belongs to the left side.
-    pub threshold: f64,
-    /// The feature that is compared.
+    /// The feature that is asked.
     pub feature: u32,
-    /// Where a row goes when its value is at most the threshold.
+    /// What sends a row that has a value to the left.
+    pub rule: Rule,
+    /// What a row does that has none.
+    pub missing: Missing,
+    /// Where a row goes for which the rule holds.
     pub left: Child,
     /// Where every other row goes.
     pub right: Child,
@@ -42,6 +45,13 @@ impl Child {
     }
 }
 
+impl Node {
+    /// The child to which a value leads.
+    pub(super) fn follow(&self, value: f64, sets: &[CategorySet]) -> Child {
+        if self.rule.goes_left(self.missing, value, sets) { self.left } else { self.right }
+    }
+}
+
 /// A binary tree with its splits in preorder, the root first; a tree that is one leaf has no split.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tree {
@@ -50,12 +60,13 @@ pub struct Tree {
     nodes: Vec<Node>,
     /// Leaf after leaf; one value a leaf where there is an output, else one an output.
     leaves: Vec<f64>,
+    sets: Vec<CategorySet>,
 }
 
 impl Tree {
     /// A tree from its stored parts, unchecked: [`Forest::new`](super::Forest::new) checks it.
-    pub fn from_parts(output: Option<u32>, nodes: Vec<Node>, leaves: Vec<f64>) -> Self {
-        Self { output, nodes, leaves }
+    pub fn from_parts(output: Option<u32>, nodes: Vec<Node>, leaves: Vec<f64>, sets: Vec<CategorySet>) -> Self {
+        Self { output, nodes, leaves, sets }
     }
 
     /// The one output to which the tree adds, or `None` if to all.
@@ -73,6 +84,11 @@ impl Tree {
         &self.leaves
     }
 
+    /// The sets that [`Rule::Category`] refers to by number.
+    pub fn sets(&self) -> &[CategorySet] {
+        &self.sets
+    }
+
     /// Whether the tree adds to this output.
     pub(super) fn adds_to(&self, output: usize) -> bool {
         self.output.is_none_or(|own| own as usize == output)
@@ -88,19 +104,22 @@ impl Tree {
         let mut at = self.root();
         while !at.is_leaf() {
             let node = &self.nodes[at.index()];
-            at = if value(node.feature as usize) <= node.threshold { node.left } else { node.right };
+            at = node.follow(value(node.feature as usize), &self.sets);
         }
         at.index()
     }
 
-    /// Adds a leaf's values to the sums of one row, one number an output.
-    pub(super) fn add_leaf(&self, leaf: usize, sums: &mut [f64]) {
+    /// Joins a leaf's values to the aggregates of one row, one number an output.
+    pub(super) fn join_leaf(&self, leaf: usize, aggregation: Aggregation, row: &mut [f64]) {
         match self.output {
-            Some(output) => sums[output as usize] += self.leaves[leaf],
+            Some(output) => {
+                let value = &mut row[output as usize];
+                *value = aggregation.join(*value, self.leaves[leaf]);
+            }
             None => {
-                let width = sums.len();
-                for (sum, value) in sums.iter_mut().zip(&self.leaves[leaf * width..(leaf + 1) * width]) {
-                    *sum += value;
+                let width = row.len();
+                for (value, own) in row.iter_mut().zip(&self.leaves[leaf * width..(leaf + 1) * width]) {
+                    *value = aggregation.join(*value, *own);
                 }
             }
         }
@@ -126,8 +145,8 @@ impl Tree {
             if node.feature as usize >= features {
                 return wrong("it reads a feature that does not exist");
             }
-            if !node.threshold.is_finite() {
-                return wrong("a threshold is not finite");
+            if !node.rule.is_sound(self.sets.len()) {
+                return wrong("a threshold is NaN or not in its precision, or a category set does not exist");
             }
             for child in [node.left, node.right] {
                 let seen = if child.is_leaf() { &mut seen_leaf } else { &mut seen_node };
@@ -151,12 +170,13 @@ pub struct TreeBuilder {
     width: usize,
     nodes: Vec<Node>,
     leaves: Vec<f64>,
+    sets: Vec<CategorySet>,
 }
 
 impl TreeBuilder {
     /// A builder for leaves of `width` values.
     pub fn new(width: usize) -> Self {
-        Self { width, nodes: Vec::new(), leaves: Vec::new() }
+        Self { width, nodes: Vec::new(), leaves: Vec::new(), sets: Vec::new() }
     }
 
     /// A new leaf; `values` has the builder's width.
@@ -166,18 +186,30 @@ impl TreeBuilder {
         Child(index as u32 | LEAF)
     }
 
-    /// A split above two parts that were built before.
+    /// The number of a new category set, for [`Rule::Category`].
+    pub fn set(&mut self, members: impl IntoIterator<Item = u32>) -> u32 {
+        self.sets.push(CategorySet::new(members));
+        self.sets.len() as u32 - 1
+    }
+
+    /// A split above two parts that were built before: `x <= threshold` in `f64` goes left, NaN right.
     pub fn split(&mut self, feature: u32, threshold: f64, left: Child, right: Child) -> Child {
+        self.branch(feature, Rule::at_most(threshold), Missing::Nan(Side::Right), left, right)
+    }
+
+    /// A split by any rule above two parts that were built before.
+    pub fn branch(&mut self, feature: u32, rule: Rule, missing: Missing, left: Child, right: Child) -> Child {
         if left.is_leaf() && right.is_leaf() && self.values(left) == self.values(right) {
             return left;
         }
-        self.nodes.push(Node { threshold, feature, left, right });
+        self.nodes.push(Node { feature, rule, missing, left, right });
         Child(self.nodes.len() as u32 - 1)
     }
 
-    /// The tree under `root`, renumbered into preorder; parts that nothing refers to are dropped.
-    pub fn finish(self, root: Child, output: Option<u32>) -> Tree {
-        let mut tree = Tree { output, nodes: Vec::new(), leaves: Vec::new() };
+    /// The tree under `root`, renumbered into preorder; parts and sets that nothing refers to are dropped.
+    pub fn finish(mut self, root: Child, output: Option<u32>) -> Tree {
+        let mut tree = Tree { output, nodes: Vec::new(), leaves: Vec::new(), sets: Vec::new() };
+        let mut renumbered: Vec<Option<u32>> = vec![None; self.sets.len()];
         // A part of the old tree, and the new split (and its side) that waits for the part's number.
         let mut open = vec![(root, None)];
         while let Some((old, parent)) = open.pop() {
@@ -185,7 +217,16 @@ impl TreeBuilder {
                 tree.leaves.extend_from_slice(self.values(old));
                 Child((tree.leaves.len() / self.width - 1) as u32 | LEAF)
             } else {
-                let node = self.nodes[old.index()];
+                let mut node = self.nodes[old.index()];
+                if let Rule::Category { set } = &mut node.rule
+                    && let Some(number) = renumbered.get_mut(*set as usize)
+                {
+                    let old = *set as usize;
+                    *set = *number.get_or_insert_with(|| {
+                        tree.sets.push(std::mem::take(&mut self.sets[old]));
+                        tree.sets.len() as u32 - 1
+                    });
+                }
                 let index = tree.nodes.len();
                 tree.nodes.push(node);
                 open.push((node.right, Some((index, false))));
@@ -209,6 +250,7 @@ impl TreeBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::forest::{Comparison, Precision};
 
     fn small() -> Tree {
         let mut builder = TreeBuilder::new(1);
@@ -239,8 +281,29 @@ mod tests {
     }
 
     #[test]
+    fn sets_without_a_split_are_dropped_and_the_others_renumbered() {
+        let mut builder = TreeBuilder::new(1);
+        let (a, b, c) = (builder.leaf(&[1.0]), builder.leaf(&[2.0]), builder.leaf(&[3.0]));
+        let (_, late, early) = (builder.set([9]), builder.set([4, 5]), builder.set([70, 1]));
+        let missing = Missing::Nan(Side::Left);
+        let low = builder.branch(1, Rule::Category { set: late }, missing, a, b);
+        let root = builder.branch(0, Rule::Category { set: early }, missing, low, c);
+        let tree = builder.finish(root, None);
+        assert_eq!(tree.sets(), [CategorySet::new([1, 70]), CategorySet::new([4, 5])]);
+        assert!(tree.check(2, 1).is_ok());
+        let leaf = |row: [f64; 2]| tree.leaf_of(|feature| row[feature]);
+        assert_eq!([leaf([70.9, 5.0]), leaf([1.0, 6.0]), leaf([2.0, 4.0]), leaf([f64::NAN; 2])], [0, 1, 2, 0]);
+    }
+
+    #[test]
     fn every_broken_reference_is_found() {
-        let breaks: [fn(&mut Tree); 6] = [
+        let breaks: [fn(&mut Tree); 9] = [
+            |tree| tree.nodes[0].rule = Rule::at_most(f64::NAN),
+            |tree| tree.nodes[0].rule = Rule::Category { set: 0 },
+            |tree| {
+                let comparison = Comparison::Below;
+                tree.nodes[0].rule = Rule::Threshold { value: 0.1, comparison, precision: Precision::F32 };
+            },
             |tree| tree.nodes[1].left = Child(0),
             |tree| tree.nodes[0].left = Child(0),
             |tree| tree.nodes[0].right = Child(LEAF | 9),

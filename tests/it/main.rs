@@ -12,6 +12,7 @@ mod demo;
 mod faults;
 mod features;
 mod flights;
+mod forest;
 mod fraud_features;
 mod house;
 mod inspect;

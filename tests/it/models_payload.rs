@@ -1,14 +1,18 @@
 //! Predictors as bytes, and the same bytes at any number of threads.
 
 use crate::models::{REFERENCE, fit};
+use arrow::array::{ArrayRef, Float64Builder, Int32Array, ListBuilder, RecordBatch, UInt32Builder};
+use arrow::ipc::writer::FileWriter;
 use lakemill::error::ErrorKind;
 use lakemill::features::FeatureBlock;
-use lakemill::forest::{Aggregation, Forest, Tree, TreeBuilder};
+use lakemill::forest::{
+    Aggregation, CategorySet, Comparison, Forest, Missing, Precision, Rule, Side, Tree, TreeBuilder,
+};
 use lakemill::models::{ALGORITHMS, Form, Link, Predictor};
 use lakemill::task::Task;
 use proptest::prelude::*;
 use serde_json::json;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// One fitted predictor of each algorithm and task.
 static FITTED: LazyLock<Vec<Predictor>> = LazyLock::new(fit_all);
@@ -37,6 +41,93 @@ fn boosted() -> Predictor {
     let trees = vec![tree(Some(0), 1), tree(None, 2), tree(Some(1), 1)];
     let forest = Forest::new(3, vec![0.1, 0.2], Aggregation::Sum, trees).unwrap();
     Predictor::new(Task::Multiclass, 2, 3, Form::Forest(forest), Link::Softmax).unwrap()
+}
+
+/// Every rule with every missing rule, category sets with far codes, thresholds at infinity.
+fn ruled(aggregation: Aggregation) -> Predictor {
+    let sides = [Side::Left, Side::Right];
+    let missing: Vec<Missing> =
+        sides.map(Missing::Nan).into_iter().chain(sides.map(Missing::NanOrZero)).chain([Missing::NanIsZero]).collect();
+    let mut trees = Vec::new();
+    for missing in missing {
+        let mut builder = TreeBuilder::new(1);
+        let mut rules = vec![
+            Rule::Category { set: builder.set([1, 2, 3]) },
+            Rule::Category { set: builder.set([0, 64, 1_000_000, u32::MAX]) },
+            Rule::Category { set: builder.set([]) },
+            Rule::at_most(f64::INFINITY),
+        ];
+        for comparison in [Comparison::AtMost, Comparison::Below, Comparison::Equal] {
+            for precision in [Precision::F64, Precision::F32] {
+                rules.push(Rule::Threshold { value: 0.25 * rules.len() as f64, comparison, precision });
+            }
+        }
+        let mut part = builder.leaf(&[-1.0]);
+        for (index, rule) in rules.into_iter().enumerate() {
+            let leaf = builder.leaf(&[index as f64]);
+            part = builder.branch(index as u32 % 3, rule, missing, leaf, part);
+        }
+        trees.push(builder.finish(part, Some(0)));
+    }
+    let forest = Forest::new(3, vec![0.5], aggregation, trees).unwrap();
+    Predictor::new(Task::Regression, 0, 3, Form::Forest(forest), Link::Identity).unwrap()
+}
+
+const AGGREGATIONS: [Aggregation; 4] =
+    [Aggregation::Average, Aggregation::Sum, Aggregation::Minimum, Aggregation::Maximum];
+
+#[test]
+fn every_rule_and_aggregation_comes_back() {
+    for aggregation in AGGREGATIONS {
+        let predictor = ruled(aggregation);
+        let bytes = predictor.to_payload().unwrap();
+        let back = Predictor::from_payload(&bytes).unwrap();
+        assert_eq!(back, predictor);
+        assert_eq!(back.to_payload().unwrap(), bytes);
+        let Form::Forest(forest) = back.form() else { panic!("not a forest") };
+        assert_eq!(forest.trees()[0].sets()[1], CategorySet::new([0, 64, 1_000_000, u32::MAX]));
+    }
+}
+
+/// The layout of version 1, as it was written.
+#[test]
+fn version_one_is_still_read() {
+    let whole = |lists: [&[u32]; 2]| {
+        let mut builder = ListBuilder::new(UInt32Builder::new());
+        lists.iter().for_each(|list| builder.append_value(list.iter().copied().map(Some)));
+        Arc::new(builder.finish()) as ArrayRef
+    };
+    let floats = |lists: [&[f64]; 2]| {
+        let mut builder = ListBuilder::new(Float64Builder::new());
+        lists.iter().for_each(|list| builder.append_value(list.iter().copied().map(Some)));
+        Arc::new(builder.finish()) as ArrayRef
+    };
+    let leaf = 1 << 31;
+    let columns = [
+        ("output", Arc::new(Int32Array::from(vec![0, -1])) as ArrayRef),
+        ("feature", whole([&[1, 0], &[0]])),
+        ("threshold", floats([&[0.5, -2.0], &[9.0]])),
+        ("left", whole([&[1], &[leaf]])),
+        ("right", whole([&[leaf + 2, leaf + 1], &[leaf + 1]])),
+        ("leaves", floats([&[1.0, 2.0, 4.0], &[10.0, 20.0]])),
+    ];
+    let write = |columns: &[(&str, ArrayRef)]| {
+        let batch = RecordBatch::try_from_iter(columns.to_vec()).unwrap();
+        let mut writer = FileWriter::try_new(Vec::new(), batch.schema_ref()).unwrap();
+        let header = r#"{"version":1,"task":"regression","classes":0,"features":2,"link":"identity","form":{"sum":{"base":[0.5]}}}"#;
+        writer.write_metadata("lakemill", header);
+        writer.write(&batch).unwrap();
+        writer.into_inner().unwrap()
+    };
+    let error = Predictor::from_payload(&write(&columns)).unwrap_err();
+    assert!(error.to_string().contains("differ in length"), "{error}");
+    let mut sound = columns.clone();
+    sound[3].1 = whole([&[1, leaf], &[leaf]]);
+    let predictor = Predictor::from_payload(&write(&sound)).unwrap();
+    let rows = FeatureBlock::from_columns(4, &[[-2.0, -1.0, 10.0, f64::NAN], [0.5, 0.5, 1.0, f64::NAN]]);
+    assert_eq!(predictor.predict(&rows), [11.5, 12.5, 24.5, 24.5]);
+    let again = predictor.to_payload().unwrap();
+    assert_eq!(Predictor::from_payload(&again).unwrap(), predictor);
 }
 
 #[test]
@@ -83,7 +174,7 @@ fn truncated_and_foreign_bytes_are_refused() {
 #[test]
 fn an_unknown_version_says_so() {
     let bytes = FITTED[0].to_payload().unwrap();
-    let (from, to) = (br#"{"version":1,"#, br#"{"version":7,"#);
+    let (from, to) = (br#"{"version":2,"#, br#"{"version":7,"#);
     let at = bytes.windows(from.len()).position(|window| window == from).unwrap();
     let mut newer = bytes.clone();
     newer[at..at + to.len()].copy_from_slice(to);
@@ -100,7 +191,7 @@ proptest! {
         which in any::<prop::sample::Index>(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), any::<bool>()), 1..8),
     ) {
-        let mut bytes = which.get(&PAYLOADS).clone();
+        let mut bytes = which.get(&MUTATED).clone();
         // Half of the changes aim at the lengths and offsets at the end of the file.
         let tail = bytes.len() - bytes.len().min(900);
         for (at, value, late) in changes {
@@ -109,14 +200,23 @@ proptest! {
             bytes[place] = value;
         }
         if let Ok(predictor) = Predictor::from_payload(&bytes) && predictor.features() < 1000 {
-            let block = FeatureBlock::zeros(9, predictor.features());
-            prop_assert_eq!(predictor.predict(&block).len(), 9 * predictor.outputs());
+            // Enough rows for every path of the scorer.
+            for rows in [9, 300] {
+                let block = FeatureBlock::zeros(rows, predictor.features());
+                prop_assert_eq!(predictor.predict(&block).len(), rows * predictor.outputs());
+            }
         }
     }
 }
 
 static PAYLOADS: LazyLock<Vec<Vec<u8>>> =
     LazyLock::new(|| FITTED.iter().map(|predictor| predictor.to_payload().unwrap()).collect());
+
+/// Forests with rules stand as often as fitted ones.
+static MUTATED: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+    let ruled = AGGREGATIONS.map(|aggregation| ruled(aggregation).to_payload().unwrap());
+    PAYLOADS.iter().zip(ruled.iter().cycle()).flat_map(|(fitted, ruled)| [fitted.clone(), ruled.clone()]).collect()
+});
 
 #[test]
 fn one_two_and_seven_threads_fit_the_same_bytes() {

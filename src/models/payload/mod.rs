@@ -5,33 +5,27 @@
 //!
 //! Reading trusts nothing: the general Arrow reader panics on some malformed files, so `file` reads
 //! the one shape that is written here, with every offset and length checked.
+//!
+//! Version 2 gave trees comparison, precision, missing rules and category sets; version 1 is still read.
 
 mod file;
+mod trees;
 
 use super::{Form, Linear, Link, Predictor};
 use crate::error::{Error, Result};
-use crate::forest::{Aggregation, Child, Forest, Node, Tree};
+use crate::forest::{Aggregation, Forest};
 use crate::task::Task;
-use arrow::array::{ArrayRef, Float64Builder, Int32Array, ListBuilder, RecordBatch, UInt32Builder};
+use arrow::array::{ArrayRef, Float64Builder, ListBuilder, RecordBatch, UInt32Builder};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::FileWriter;
-use file::{Column, Columns};
+use file::Column;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// The footer's metadata key.
 const KEY: &str = "lakemill";
 /// Raised when the layout changes; older layouts stay readable.
-const VERSION: u32 = 1;
-/// The columns of trees; `output` is -1 for a tree that adds to all outputs.
-const TREES: &[(&str, Column)] = &[
-    ("output", Column::I32),
-    ("feature", Column::ListU32),
-    ("threshold", Column::ListF64),
-    ("left", Column::ListU32),
-    ("right", Column::ListU32),
-    ("leaves", Column::ListF64),
-];
+const VERSION: u32 = 2;
 /// The columns of coefficients; a constant has empty lists.
 const OUTPUTS: &[(&str, Column)] = &[("intercept", Column::ListF64), ("coefficients", Column::ListF64)];
 
@@ -54,11 +48,12 @@ enum FormHeader {
     Linear,
     Average { base: Vec<f64> },
     Sum { base: Vec<f64> },
+    Minimum { base: Vec<f64> },
+    Maximum { base: Vec<f64> },
 }
 
 /// The predictor as an Arrow IPC file.
 pub(super) fn encode(predictor: &Predictor) -> Result<Vec<u8>> {
-    let base = |forest: &Forest| forest.base().to_vec();
     let (form, columns, arrays) = match predictor.form() {
         Form::Constant(scores) => {
             let none = vec![Vec::new(); scores.len()];
@@ -66,11 +61,14 @@ pub(super) fn encode(predictor: &Predictor) -> Result<Vec<u8>> {
         }
         Form::Linear(linear) => (FormHeader::Linear, OUTPUTS, output_arrays(&linear.intercepts, &linear.coefficients)),
         Form::Forest(forest) => {
+            let base = forest.base().to_vec();
             let form = match forest.aggregation() {
-                Aggregation::Average => FormHeader::Average { base: base(forest) },
-                Aggregation::Sum => FormHeader::Sum { base: base(forest) },
+                Aggregation::Average => FormHeader::Average { base },
+                Aggregation::Sum => FormHeader::Sum { base },
+                Aggregation::Minimum => FormHeader::Minimum { base },
+                Aggregation::Maximum => FormHeader::Maximum { base },
             };
-            (form, TREES, tree_arrays(forest))
+            (form, trees::COLUMNS, trees::arrays(forest))
         }
     };
     let header = Header {
@@ -103,26 +101,13 @@ fn output_arrays(intercepts: &[f64], coefficients: &[Vec<f64>]) -> Vec<ArrayRef>
     vec![float_lists(one.iter().map(Vec::as_slice)), float_lists(coefficients.iter().map(Vec::as_slice))]
 }
 
-fn tree_arrays(forest: &Forest) -> Vec<ArrayRef> {
-    let trees = forest.trees();
-    let outputs = trees.iter().map(|tree| tree.output().map_or(-1, |output| output as i32));
-    let whole = |field: fn(&Node) -> u32| {
-        let mut lists = ListBuilder::new(UInt32Builder::new());
-        for tree in trees {
-            lists.append_value(tree.nodes().iter().map(|node| Some(field(node))));
-        }
-        Arc::new(lists.finish()) as ArrayRef
-    };
-    let thresholds: Vec<Vec<f64>> =
-        trees.iter().map(|tree| tree.nodes().iter().map(|node| node.threshold).collect()).collect();
-    vec![
-        Arc::new(Int32Array::from_iter_values(outputs)),
-        whole(|node| node.feature),
-        float_lists(thresholds.iter().map(Vec::as_slice)),
-        whole(|node| node.left.bits()),
-        whole(|node| node.right.bits()),
-        float_lists(trees.iter().map(Tree::leaves)),
-    ]
+fn whole_lists(lists: impl Iterator<Item = Vec<u32>>) -> ArrayRef {
+    let mut builder = ListBuilder::new(UInt32Builder::new());
+    for list in lists {
+        builder.values().append_slice(&list);
+        builder.append(true);
+    }
+    Arc::new(builder.finish())
 }
 
 fn float_lists<'a>(lists: impl Iterator<Item = &'a [f64]>) -> ArrayRef {
@@ -140,9 +125,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Predictor> {
     let text = file.metadata(KEY)?;
     let broken = |reason: serde_json::Error| file::broken("its header cannot be read").because(reason);
     let version: VersionOnly = serde_json::from_str(text).map_err(broken)?;
-    if version.version != VERSION {
+    let version = version.version;
+    if !(1..=VERSION).contains(&version) {
         return Err(file::broken("it has a version that this binary does not know")
-            .with("version", version.version)
+            .with("version", version)
             .hint("use a newer lakemill, or train the model again"));
     }
     let header: Header = serde_json::from_str(text).map_err(broken)?;
@@ -153,10 +139,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Predictor> {
             let (intercepts, coefficients) = read_outputs(&file)?;
             Form::Linear(Linear { coefficients, intercepts })
         }
-        FormHeader::Average { base } => {
-            Form::Forest(Forest::new(features, base, Aggregation::Average, read_trees(&file)?)?)
-        }
-        FormHeader::Sum { base } => Form::Forest(Forest::new(features, base, Aggregation::Sum, read_trees(&file)?)?),
+        FormHeader::Average { base } => read_forest(&file, version, features, base, Aggregation::Average)?,
+        FormHeader::Sum { base } => read_forest(&file, version, features, base, Aggregation::Sum)?,
+        FormHeader::Minimum { base } => read_forest(&file, version, features, base, Aggregation::Minimum)?,
+        FormHeader::Maximum { base } => read_forest(&file, version, features, base, Aggregation::Maximum)?,
     };
     Predictor::new(header.task, header.classes, features, form, header.link)
 }
@@ -172,31 +158,12 @@ fn read_outputs(file: &file::File<'_>) -> Result<(Vec<f64>, Vec<Vec<f64>>)> {
     Ok((intercepts, columns.f64_lists()?))
 }
 
-fn read_trees(file: &file::File<'_>) -> Result<Vec<Tree>> {
-    let mut columns: Columns<'_> = file.columns(TREES)?;
-    let outputs = columns.i32s()?;
-    let features = columns.u32_lists()?;
-    let thresholds = columns.f64_lists()?;
-    let left = columns.u32_lists()?;
-    let right = columns.u32_lists()?;
-    let leaves = columns.f64_lists()?;
-    let mut trees = Vec::with_capacity(outputs.len());
-    for (tree, leaves) in leaves.into_iter().enumerate() {
-        let count = features[tree].len();
-        if [thresholds[tree].len(), left[tree].len(), right[tree].len()] != [count; 3] {
-            return Err(file::broken("the columns of a tree differ in length"));
-        }
-        let node = |index: usize| Node {
-            threshold: thresholds[tree][index],
-            feature: features[tree][index],
-            left: Child::from_bits(left[tree][index]),
-            right: Child::from_bits(right[tree][index]),
-        };
-        let output = match outputs[tree] {
-            -1 => None,
-            output => Some(u32::try_from(output).map_err(|_| file::broken("a tree adds to an output below 0"))?),
-        };
-        trees.push(Tree::from_parts(output, (0..count).map(node).collect(), leaves));
-    }
-    Ok(trees)
+fn read_forest(
+    file: &file::File<'_>,
+    version: u32,
+    features: usize,
+    base: Vec<f64>,
+    aggregation: Aggregation,
+) -> Result<Form> {
+    Ok(Form::Forest(Forest::new(features, base, aggregation, trees::read(file, version)?)?))
 }
