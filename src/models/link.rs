@@ -39,6 +39,16 @@ pub enum Link {
 }
 
 impl Link {
+    /// Whether each prediction follows from its own score alone.
+    pub fn is_elementwise(self) -> bool {
+        match self {
+            Self::Identity | Self::Logistic | Self::Exponential | Self::SignedSquare | Self::Softplus => true,
+            Self::Step | Self::Probit => true,
+            Self::Softmax | Self::OneVsRest | Self::LogisticShares | Self::SoftmaxZero => false,
+            Self::ScoredPair | Self::ScoredPairLogistic => false,
+        }
+    }
+
     /// Turns row-major raw scores into predictions.
     pub fn apply(self, scores: &mut [f64], outputs: usize) {
         let each = |scores: &mut [f64], of: fn(f64) -> f64| scores.iter_mut().for_each(|score| *score = of(*score));

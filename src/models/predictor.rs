@@ -42,6 +42,27 @@ impl Form {
         }
     }
 
+    /// The same form with this score alone.
+    ///
+    /// # Errors
+    /// A score that does not exist.
+    pub fn only(&self, score: usize) -> Result<Self> {
+        if score >= self.scores() {
+            return Err(Error::verification("a form has no such score").with("score", score));
+        }
+        Ok(match self {
+            Self::Constant(scores) => Self::Constant(vec![scores[score]]),
+            Self::Linear(linear) => Self::Linear(Linear {
+                coefficients: vec![linear.coefficients[score].clone()],
+                intercepts: vec![linear.intercepts[score]],
+            }),
+            Self::Forest(forest) => {
+                let trees = forest.trees().iter().filter_map(|tree| tree.only(score, forest.outputs())).collect();
+                Self::Forest(Forest::new(forest.features(), vec![forest.base()[score]], forest.aggregation(), trees)?)
+            }
+        })
+    }
+
     fn is_sound(&self, inputs: usize) -> bool {
         let finite = |values: &[f64]| values.iter().all(|value| value.is_finite());
         match self {
@@ -98,8 +119,14 @@ impl Predictor {
     ///
     /// # Errors
     /// As [`new`](Self::new); a score that does not exist, a task with several outputs.
-    pub fn choosing(task: Task, features: usize, form: Form, link: Link, chosen: u32) -> Result<Self> {
-        let classes = if task == Task::Binary { 2 } else { 0 };
+    pub fn choosing(
+        task: Task,
+        classes: usize,
+        features: usize,
+        form: Form,
+        link: Link,
+        chosen: u32,
+    ) -> Result<Self> {
         Self { task, classes, features, preparation: None, form, link, chosen: Some(chosen) }.checked()
     }
 

@@ -33,20 +33,19 @@ enum Work {
     Join { feature: u32, rule: Rule, missing: Missing },
 }
 
-/// Walks the tree from `root`, without recursion. `numbers` is how many numbers there are; a split that is reached a
-/// second time is no tree, and what is never reached is left out.
+/// Walks the tree from `root`, without recursion. `seen` has a flag for each number there is, set where a split has been
+/// reached: one that is reached a second time belongs to no tree. What is never reached is left out.
 ///
 /// # Errors
 /// Check: a number outside, a cycle, a split with two parents; what `part` refuses.
 pub(super) fn grow(
-    numbers: usize,
+    seen: &mut [bool],
     root: usize,
     output: Option<u32>,
     width: usize,
     mut part: impl FnMut(usize) -> Result<Part>,
 ) -> Result<Tree> {
     let mut builder = TreeBuilder::new(width);
-    let mut seen = vec![false; numbers];
     let mut work = vec![Work::Enter(root)];
     let mut done: Vec<Child> = Vec::new();
     while let Some(next) = work.pop() {
@@ -99,7 +98,7 @@ mod tests {
     #[test]
     fn deep_trees_need_no_stack() {
         let depth = 200_000;
-        let tree = grow(2 * depth + 1, 0, Some(0), 1, |number| {
+        let tree = grow(&mut vec![false; 2 * depth + 1], 0, Some(0), 1, |number| {
             if number < depth { branch(number + 1, depth + 1 + number) } else { Ok(Part::Leaf(vec![number as f64])) }
         });
         assert_eq!(tree.unwrap().nodes().len(), depth);
@@ -108,9 +107,9 @@ mod tests {
     #[test]
     fn circles_shared_splits_and_numbers_outside_are_refused() {
         let leaf = || Ok(Part::Leaf(vec![1.0]));
-        assert!(grow(3, 0, None, 1, |number| if number == 0 { branch(0, 1) } else { leaf() }).is_err());
-        assert!(grow(3, 0, None, 1, |number| if number < 2 { branch(1, 2) } else { leaf() }).is_err());
-        assert!(grow(3, 0, None, 1, |number| if number == 0 { branch(1, 3) } else { leaf() }).is_err());
-        assert!(grow(3, 0, None, 2, |_| leaf()).is_err());
+        assert!(grow(&mut [false; 3], 0, None, 1, |number| if number == 0 { branch(0, 1) } else { leaf() }).is_err());
+        assert!(grow(&mut [false; 3], 0, None, 1, |number| if number < 2 { branch(1, 2) } else { leaf() }).is_err());
+        assert!(grow(&mut [false; 3], 0, None, 1, |number| if number == 0 { branch(1, 3) } else { leaf() }).is_err());
+        assert!(grow(&mut [false; 3], 0, None, 2, |_| leaf()).is_err());
     }
 }

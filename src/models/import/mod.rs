@@ -132,10 +132,14 @@ impl Imported {
             target => target.unwrap_or(0),
         };
         let inputs = self.preparation.as_ref().map_or(self.features.len(), Preparation::inputs);
-        let form = self.form.clone();
+        let (task, classes) = (self.task, self.classes.len());
         let predictor = match self.chosen.get(target) {
-            Some(chosen) => Predictor::choosing(self.task, inputs, form, self.link, *chosen)?,
-            None => Predictor::new(self.task, self.classes.len(), inputs, form, self.link)?,
+            // Where scores know nothing of each other, the others need not be computed.
+            Some(chosen) if self.link.is_elementwise() => {
+                Predictor::new(task, classes, inputs, self.form.only(*chosen as usize)?, self.link)?
+            }
+            Some(chosen) => Predictor::choosing(task, classes, inputs, self.form.clone(), self.link, *chosen)?,
+            None => Predictor::new(task, classes, inputs, self.form.clone(), self.link)?,
         };
         match &self.preparation {
             Some(preparation) => predictor.behind(preparation.clone()),

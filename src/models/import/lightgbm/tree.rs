@@ -24,7 +24,7 @@ pub(super) fn read(fields: &Fields<'_>, features: usize, output: u32, factor: f6
     }
     let mut split = Splits::read(fields, splits, features)?;
     // Splits come first, then leaves: the root is the first of what there is.
-    grow(splits + leaves, 0, Some(output), 1, |number| match number.checked_sub(splits) {
+    grow(&mut vec![false; splits + leaves], 0, Some(output), 1, |number| match number.checked_sub(splits) {
         Some(leaf) => Ok(Part::Leaf(vec![values[leaf] * factor])),
         None => split.branch(number).map(Part::Branch),
     })

@@ -79,7 +79,7 @@ fn ensemble(node: &Node<'_>, from: &Columns, prefix: &str, outputs: usize) -> Re
             ensemble.weight(place, id, weight)?;
         }
     }
-    Ok(ensemble)
+    ensemble.checked()
 }
 
 /// In which type a tree compares: its thresholds are floats, and so is what is not double.

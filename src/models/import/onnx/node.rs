@@ -132,11 +132,6 @@ impl<'a> Node<'a> {
         format!("{:.60}{domain}{:.60}", self.domain, self.operator)
     }
 
-    /// The input of this number, unless it is left out.
-    pub fn input(&self, number: usize) -> Option<&'a str> {
-        self.inputs.get(number).copied().filter(|name| !name.is_empty())
-    }
-
     fn attribute(&self, name: &str) -> Option<Message<'a>> {
         self.attributes.iter().find(|(own, _)| *own == name).map(|(_, message)| *message)
     }

@@ -135,6 +135,21 @@ impl Ensemble {
         Ok(())
     }
 
+    /// The same, if no split is reached twice: neither circles nor trees that share nodes.
+    pub fn checked(self) -> Result<Self> {
+        let mut seen = vec![false; self.nodes.len()];
+        let mut open = self.roots.clone();
+        while let Some(place) = open.pop() {
+            if let Some(WrittenNode::Branch { yes, no, .. }) = self.nodes.get(place) {
+                if std::mem::replace(&mut seen[place], true) {
+                    return Err(damaged("the nodes of a tree go in circles").with("node", place));
+                }
+                open.extend([*yes, *no]);
+            }
+        }
+        Ok(self)
+    }
+
     fn leaves(&self) -> impl Iterator<Item = &[(u32, f64)]> {
         self.nodes.iter().filter_map(|node| match node {
             WrittenNode::Leaf { leaf } => Some(self.weights.get(*leaf).map_or(&[][..], Vec::as_slice)),
@@ -159,13 +174,8 @@ impl Ensemble {
         let mut heard = std::collections::HashSet::new();
         for root in &self.roots {
             let mut common: Option<Vec<u32>> = None;
-            // Trees have been checked for circles only when they were grown, so each node counts once.
-            let mut seen = std::collections::HashSet::new();
             let mut open = vec![*root];
             while let Some(place) = open.pop() {
-                if !seen.insert(place) {
-                    continue;
-                }
                 match self.nodes.get(place) {
                     Some(WrittenNode::Branch { yes, no, .. }) => open.extend([*yes, *no]),
                     Some(WrittenNode::Leaf { leaf }) => {
@@ -229,7 +239,7 @@ impl Ensemble {
         for root in &self.roots {
             let output = self.only_output(*root);
             let width = if output.is_some() { 1 } else { self.outputs };
-            trees.push(grow(self.nodes.len().max(1), *root, output, width, |place| match &self.nodes[place] {
+            trees.push(grow(&mut seen, *root, output, width, |place| match &self.nodes[place] {
                 WrittenNode::Leaf { leaf } => {
                     values = values.saturating_add(width);
                     if values > MOST_VALUES {
@@ -241,13 +251,7 @@ impl Ensemble {
                     }
                     Ok(Part::Leaf(row))
                 }
-                branch => {
-                    // No two trees share a split.
-                    if std::mem::replace(&mut seen[place], true) {
-                        return Err(damaged("the nodes of a tree go in circles").with("node", place));
-                    }
-                    self.branch(branch).map(Part::Branch)
-                }
+                branch => self.branch(branch).map(Part::Branch),
             })?);
         }
         let base = if self.base.is_empty() { vec![0.0; self.outputs] } else { self.base };
@@ -264,12 +268,10 @@ impl Ensemble {
         if self.outputs == 1 {
             return Some(0);
         }
-        let (mut open, mut steps, mut only) = (vec![root], 0, None);
+        let (mut open, mut only) = (vec![root], None);
         while let Some(place) = open.pop() {
-            steps += 1;
             match self.nodes.get(place)? {
-                WrittenNode::Branch { yes, no, .. } if steps <= self.nodes.len() => open.extend([*yes, *no]),
-                WrittenNode::Branch { .. } => return None,
+                WrittenNode::Branch { yes, no, .. } => open.extend([*yes, *no]),
                 WrittenNode::Leaf { leaf } => {
                     let [(output, _)] = self.weights.get(*leaf)?[..] else { return None };
                     if *only.get_or_insert(output) != output {
@@ -328,6 +330,7 @@ fn tree_ensemble(pipeline: &mut Pipeline, node: &Node<'_>, inputs: &[Option<&Val
         other => return Err(unsupported(format!("the aggregate_function {other}"))),
     };
     read_nodes(node, &mut ensemble)?;
+    let ensemble = ensemble.checked()?;
     let names = ["NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT"];
     let transform = usize::try_from(node.integer("post_transform", 0)?).ok().and_then(|place| names.get(place));
     let mut link = post_transform(transform.copied().unwrap_or("of an unknown number"))?;
@@ -339,9 +342,10 @@ fn tree_ensemble(pipeline: &mut Pipeline, node: &Node<'_>, inputs: &[Option<&Val
 }
 
 fn read_nodes(node: &Node<'_>, ensemble: &mut Ensemble) -> Result<()> {
-    let tensor = |name: &str| Ok(node.tensor(name)?.map(|tensor| tensor.numbers).unwrap_or_default());
-    let (modes, splits, weights): (Vec<f64>, Vec<f64>, Vec<f64>) =
-        (tensor("nodes_modes")?, tensor("nodes_splits")?, tensor("leaf_weights")?);
+    let tensor = |name: &str| -> Result<Vec<f64>> {
+        Ok(node.tensor(name)?.map(|tensor| tensor.numbers).unwrap_or_default())
+    };
+    let (modes, splits, weights) = (tensor("nodes_modes")?, tensor("nodes_splits")?, tensor("leaf_weights")?);
     let count = modes.len();
     let list = |name: &str| {
         let numbers = node.integers(name)?;
@@ -355,7 +359,7 @@ fn read_nodes(node: &Node<'_>, ensemble: &mut Ensemble) -> Result<()> {
     if splits.len() != count || weights.len() != targets.len() || !(tracks.is_empty() || tracks.len() == count) {
         return Err(damaged("the lists of an ensemble differ in length"));
     }
-    let child = |number: i64, is_leaf: i64| {
+    let child = |number: i64, is_leaf: i64| -> Result<usize> {
         let below = if is_leaf != 0 { weights.len() } else { count };
         let place = usize::try_from(number).ok().filter(|place| *place < below);
         let place = place.ok_or_else(|| damaged("a node has a child that does not exist").with("child", number))?;

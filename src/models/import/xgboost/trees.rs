@@ -102,12 +102,13 @@ fn one(tree: &Document, output: usize, weight: f32, shape: &Shape) -> Result<Tre
     let nodes = Nodes::read(tree)?;
     let count = nodes.left.len();
     let width = leaf_width(tree);
+    let mut seen = vec![false; count];
     if width > 1 {
         if width != shape.outputs {
             return Err(damaged("its leaves have another number of values than the model has outputs"));
         }
         let leaves = VectorLeaves::read(tree, count, width)?;
-        return grow(count, 0, None, width, |node| match nodes.branch(node)? {
+        return grow(&mut seen, 0, None, width, |node| match nodes.branch(node)? {
             Some(branch) => branch.checked(shape.features).map(Part::Branch),
             None => leaves.values(node, nodes.right[node], weight).map(Part::Leaf),
         });
@@ -115,7 +116,7 @@ fn one(tree: &Document, output: usize, weight: f32, shape: &Shape) -> Result<Tre
     if output >= shape.outputs {
         return Err(damaged("a tree belongs to an output that does not exist").with("output", output));
     }
-    grow(count, 0, Some(output as u32), 1, |node| match nodes.branch(node)? {
+    grow(&mut seen, 0, Some(output as u32), 1, |node| match nodes.branch(node)? {
         Some(branch) => branch.checked(shape.features).map(Part::Branch),
         None => leaf(nodes.conditions[node], weight).map(|value| Part::Leaf(vec![value])),
     })
