@@ -128,7 +128,9 @@ fn told(imported: &ImportOutcome) -> String {
                 number(parity.largest_difference),
                 number(parity.tolerance)
             ),
-            None => "parity: not shown; --check ROWS --expected SCORES compares with the library's predictions".to_owned(),
+            None => {
+                "parity: not shown; --check ROWS --expected SCORES compares with the library's predictions".to_owned()
+            }
         },
     ];
     lines.extend(origin.notes.iter().map(|note| format!("note: {note}")));

@@ -30,7 +30,7 @@ mod tree;
 
 pub use link::Link;
 pub use predictor::{Form, Linear, Predictor};
-pub use preparation::{Lookup, Norm, Operation, Preparation, Step};
+pub use preparation::{Arithmetic, Lookup, Norm, Operation, Preparation, Step};
 pub use training::{BinnedSet, TrainingSet};
 
 use crate::error::{Error, Result, did_you_mean};

@@ -1,9 +1,9 @@
 //! What a fit gives: a form that computes raw scores, and a link that makes predictions of them.
 
+use super::TrainingSet;
 use super::link::Link;
 use super::payload;
 use super::preparation::Preparation;
-use super::TrainingSet;
 use crate::error::{Error, Result};
 use crate::features::FeatureBlock;
 use crate::forest::Forest;
@@ -119,14 +119,7 @@ impl Predictor {
     ///
     /// # Errors
     /// As [`new`](Self::new); a score that does not exist, a task with several outputs.
-    pub fn choosing(
-        task: Task,
-        classes: usize,
-        features: usize,
-        form: Form,
-        link: Link,
-        chosen: u32,
-    ) -> Result<Self> {
+    pub fn choosing(task: Task, classes: usize, features: usize, form: Form, link: Link, chosen: u32) -> Result<Self> {
         Self { task, classes, features, preparation: None, form, link, chosen: Some(chosen) }.checked()
     }
 

@@ -59,12 +59,15 @@ pub enum Operation {
         /// What the difference is multiplied by.
         scale: f32,
     },
-    /// `value * factor` in `f32`.
-    Multiply(f32),
-    /// `value / divisor` in `f32`.
-    Divide(f32),
-    /// `value + term` in `f32`.
-    Add(f32),
+    /// The value and a constant.
+    Compute {
+        /// What is done with the two.
+        how: Arithmetic,
+        /// The constant.
+        with: f64,
+        /// Whether it is done in `f64`; else in `f32`.
+        double: bool,
+    },
     /// A missing value becomes this.
     Fill(f64),
     /// This value becomes another.
@@ -80,6 +83,18 @@ pub enum Operation {
     Equals(f64),
     /// What the list says of the value.
     Lookup(Lookup),
+}
+
+/// What is done with a value and a constant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arithmetic {
+    /// Their sum.
+    Add,
+    /// Their product.
+    Multiply,
+    /// The value over the constant.
+    Divide,
 }
 
 /// A list of values and what stands for each.
@@ -209,7 +224,7 @@ impl Operation {
         match self {
             Self::Single | Self::Truncate => true,
             Self::Scale { offset, scale } => offset.is_finite() && scale.is_finite(),
-            Self::Multiply(number) | Self::Divide(number) | Self::Add(number) => number.is_finite(),
+            Self::Compute { with: number, .. } => number.is_finite(),
             Self::Fill(number) | Self::Above(number) | Self::Equals(number) => number.is_finite(),
             Self::Replace { value, by } => value.is_finite() && by.is_finite(),
             Self::Lookup(lookup) => lookup.is_sound(),
@@ -221,9 +236,8 @@ impl Operation {
             Self::Single => f64::from(value as f32),
             Self::Truncate => value.trunc(),
             Self::Scale { offset, scale } => f64::from((value as f32 - offset) * scale),
-            Self::Multiply(factor) => f64::from(value as f32 * factor),
-            Self::Divide(divisor) => f64::from(value as f32 / divisor),
-            Self::Add(term) => f64::from(value as f32 + term),
+            Self::Compute { how, with, double: true } => how.of(value, *with),
+            Self::Compute { how, with, double: false } => f64::from(how.of(value as f32, *with as f32)),
             Self::Fill(fill) => {
                 if value.is_nan() {
                     *fill
@@ -241,6 +255,19 @@ impl Operation {
             Self::Above(threshold) => f64::from(u8::from(value > *threshold)),
             Self::Equals(wanted) => f64::from(u8::from(value == *wanted)),
             Self::Lookup(lookup) => lookup.of(value).unwrap_or(f64::NAN),
+        }
+    }
+}
+
+impl Arithmetic {
+    fn of<T>(self, value: T, with: T) -> T
+    where
+        T: std::ops::Add<Output = T> + std::ops::Mul<Output = T> + std::ops::Div<Output = T>,
+    {
+        match self {
+            Self::Add => value + with,
+            Self::Multiply => value * with,
+            Self::Divide => value / with,
         }
     }
 }
@@ -290,7 +317,8 @@ mod tests {
 
     #[test]
     fn steps_read_what_earlier_ones_made() {
-        let lookup = Lookup { keys: vec![0.0, 7.0], values: vec![Some(1.0), None], other: Some(-1.0), missing: Some(5.0) };
+        let lookup =
+            Lookup { keys: vec![0.0, 7.0], values: vec![Some(1.0), None], other: Some(-1.0), missing: Some(5.0) };
         let steps = vec![
             each(0, Operation::Fill(2.5)),
             each(1, Operation::Scale { offset: 0.5, scale: 2.0 }),
@@ -311,6 +339,8 @@ mod tests {
     fn single_precision_is_kept_to() {
         let scale = Operation::Scale { offset: 0.1, scale: 3.0 };
         assert_eq!(scale.of(0.7), f64::from((0.7f32 - 0.1f32) * 3.0f32));
+        let third = |double| Operation::Compute { how: Arithmetic::Divide, with: 3.0, double }.of(1.0);
+        assert_eq!([third(true), third(false)], [1.0 / 3.0, f64::from(1.0f32 / 3.0f32)]);
         assert_eq!(Operation::Single.of(0.1), f64::from(0.1f32));
         assert_eq!(Operation::Truncate.of(-1.7), -1.0);
     }

@@ -67,7 +67,9 @@ fn made(encoder: &Encoder, predictor: &Predictor) -> Result<RecordBatch> {
                 let of = |row: usize| (row > 0).then(|| names[(row + feature) % names.len()].as_str());
                 Arc::new(StringArray::from_iter(rows.map(of)))
             }
-            (ColumnKind::Boolean, _) => Arc::new(BooleanArray::from_iter(rows.map(|row| Some((row + feature) % 2 == 0)))),
+            (ColumnKind::Boolean, _) => {
+                Arc::new(BooleanArray::from_iter(rows.map(|row| Some((row + feature) % 2 == 0))))
+            }
             _ => Arc::new(Float64Array::from_iter(rows.map(|row| (row > 0).then(|| value(own, row, feature))))),
         };
         fields.push(Field::new(&column.name, array.data_type().clone(), true));

@@ -56,10 +56,12 @@ fn by_place(named: Option<Vec<&str>>, count: usize, written: &[String]) -> Resul
     }
     let moved = written.iter().zip(&named).find(|(column, own)| column != own && known.contains(column.as_str()));
     match moved {
-        Some((column, own)) => Err(Error::usage("a column bears the name of another feature than the one in its place")
-            .with("column", column)
-            .with("the feature there", own)
-            .hint(format!("write feature=column for each that differs, e.g. --features {own}={column}"))),
+        Some((column, own)) => {
+            Err(Error::usage("a column bears the name of another feature than the one in its place")
+                .with("column", column)
+                .with("the feature there", own)
+                .hint(format!("write feature=column for each that differs, e.g. --features {own}={column}")))
+        }
         None => Ok(written.to_vec()),
     }
 }

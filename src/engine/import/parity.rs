@@ -109,19 +109,24 @@ fn numbers(found: &[f64], columns: &[Vec<f64>], tolerance: f64) -> Result<Parity
 
 fn labels(found: &[f64], outputs: usize, classes: &[usize]) -> Result<Parity> {
     let greatest = |row: &[f64]| {
-        row.iter().enumerate().fold((0, f64::NEG_INFINITY), |best, (class, score)| {
-            if *score > best.1 { (class, *score) } else { best }
-        })
+        row.iter().enumerate().fold(
+            (0, f64::NEG_INFINITY),
+            |best, (class, score)| {
+                if *score > best.1 { (class, *score) } else { best }
+            },
+        )
     };
     let pairs = || found.chunks_exact(outputs).map(|row| greatest(row).0).zip(classes).enumerate();
     let wrong = pairs().filter(|(_, (own, wanted))| own != *wanted).count();
     match pairs().find(|(_, (own, wanted))| own != *wanted) {
         None => Ok(Parity { rows: classes.len() as u64, tolerance: 0.0, largest_difference: 0.0 }),
-        Some((row, (own, wanted))) => Err(Error::verification("the model does not give the classes that were expected")
-            .with("rows of another class", format!("{wrong} of {}", classes.len()))
-            .with("row", row)
-            .with("expected", wanted)
-            .with("found", own)),
+        Some((row, (own, wanted))) => {
+            Err(Error::verification("the model does not give the classes that were expected")
+                .with("rows of another class", format!("{wrong} of {}", classes.len()))
+                .with("row", row)
+                .with("expected", wanted)
+                .with("found", own))
+        }
     }
 }
 

@@ -150,7 +150,8 @@ mod tests {
 
     #[test]
     fn values_are_read_and_lists_of_numbers_packed() {
-        let document = parse(br#" {"a":[1,-2.5E1,true,NaN],"b":["x\n",1],"c":{"d":null,"e":[]},"f":-Infinity} "#).unwrap();
+        let document =
+            parse(br#" {"a":[1,-2.5E1,true,NaN],"b":["x\n",1],"c":{"d":null,"e":[]},"f":-Infinity} "#).unwrap();
         let numbers = document.numbers("a").unwrap();
         assert_eq!(numbers[..3], [1.0, -25.0, 1.0]);
         assert!(numbers[3].is_nan());
@@ -162,7 +163,8 @@ mod tests {
     #[test]
     fn what_is_no_json_is_refused() {
         let deep = "[".repeat(100_000);
-        for text in ["", "{", "[1,]", "{\"a\" 1}", "{\"a\":1}x", "\"\\", "\"\\q\"", "1e", "nul", "[1 2]", &deep, "\"ä"] {
+        for text in ["", "{", "[1,]", "{\"a\" 1}", "{\"a\":1}x", "\"\\", "\"\\q\"", "1e", "nul", "[1 2]", &deep, "\"ä"]
+        {
             assert!(parse(text.as_bytes()).is_err(), "{text:.20}");
         }
         assert!(parse(b"\xff").is_err());

@@ -81,8 +81,7 @@ fn features(described: &Described, origin: &Origin) -> String {
 }
 
 fn reproduce(described: &Described, origin: &Origin) -> String {
-    let columns: Vec<&str> =
-        described.artifact.signature().columns.iter().map(|column| column.name.as_str()).collect();
+    let columns: Vec<&str> = described.artifact.signature().columns.iter().map(|column| column.name.as_str()).collect();
     let mut command = format!(
         "lakemill models import {} {} \\\n  --features {}",
         described.version.model,

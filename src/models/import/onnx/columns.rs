@@ -4,7 +4,7 @@ use super::node::{Element, Node, Tensor};
 use super::pipeline::{Columns, Pipeline, columns, constant};
 use super::{Operator, Value, damaged, unsupported};
 use crate::error::Result;
-use crate::models::{Norm, Operation};
+use crate::models::{Arithmetic, Norm, Operation};
 
 const ML: &str = "ai.onnx.ml";
 
@@ -190,24 +190,25 @@ fn arithmetic(pipeline: &mut Pipeline, node: &Node<'_>, inputs: &[Option<&Value>
         return scores.arithmetic(node.operator, number, swapped).map(|value| vec![value]);
     }
     let Value::Columns(from) = value else { return Err(unsupported("arithmetic with what is no column")) };
-    if from.element != Element::Float {
-        return Err(unsupported("arithmetic in another type than float"));
+    if !matches!(from.element, Element::Float | Element::Double) {
+        return Err(unsupported("arithmetic in another type than float or double"));
     }
+    let double = from.element == Element::Double;
     let numbers = for_each(number, from.ids.len())?;
     let mut ids = Vec::with_capacity(from.ids.len());
     for (id, number) in from.ids.iter().zip(numbers) {
-        let number = number as f32;
+        let compute = |how, with| Operation::Compute { how, with, double };
         let steps = match (node.operator, swapped) {
-            ("Add", _) => vec![Operation::Add(number)],
-            ("Mul", _) => vec![Operation::Multiply(number)],
-            ("Sub", false) => vec![Operation::Add(-number)],
-            ("Sub", true) => vec![Operation::Multiply(-1.0), Operation::Add(number)],
-            ("Div", false) if number != 0.0 => vec![Operation::Divide(number)],
+            ("Add", _) => vec![compute(Arithmetic::Add, number)],
+            ("Mul", _) => vec![compute(Arithmetic::Multiply, number)],
+            ("Sub", false) => vec![compute(Arithmetic::Add, -number)],
+            ("Sub", true) => vec![compute(Arithmetic::Multiply, -1.0), compute(Arithmetic::Add, number)],
+            ("Div", false) if number != 0.0 => vec![compute(Arithmetic::Divide, number)],
             _ => return Err(unsupported("a division of or by such a number")),
         };
         ids.push(steps.into_iter().fold(*id, |id, step| pipeline.each(id, step)));
     }
-    made(ids, Element::Float)
+    made(ids, from.element)
 }
 
 /// An attribute's number for each column: one for each, or one for all.
@@ -253,11 +254,8 @@ fn imputer(pipeline: &mut Pipeline, node: &Node<'_>, inputs: &[Option<&Value>]) 
     let values = spread(&values, from.ids.len(), "imputed_value")?;
     let mut ids = Vec::with_capacity(values.len());
     for (id, value) in from.ids.iter().zip(values) {
-        let operation = if replaced.is_nan() {
-            Operation::Fill(value)
-        } else {
-            Operation::Replace { value: replaced, by: value }
-        };
+        let operation =
+            if replaced.is_nan() { Operation::Fill(value) } else { Operation::Replace { value: replaced, by: value } };
         let id = pipeline.single(*id, from.element);
         ids.push(pipeline.each(id, operation));
     }

@@ -73,7 +73,8 @@ fn ensemble(node: &Node<'_>, from: &Columns, prefix: &str, outputs: usize) -> Re
     }
     for (((tree, number), id), weight) in of_tree.into_iter().zip(of_node).zip(ids).zip(weights) {
         let place = places.get(&(tree, number)).copied();
-        let place = place.ok_or_else(|| damaged("a weight belongs to a node that does not exist").with("node", number))?;
+        let place =
+            place.ok_or_else(|| damaged("a weight belongs to a node that does not exist").with("node", number))?;
         // Nodes inside a tree may have weights too, which count for nothing.
         if matches!(ensemble.nodes[place], WrittenNode::Leaf { .. }) {
             ensemble.weight(place, id, weight)?;

@@ -106,7 +106,12 @@ impl Pipeline {
     }
 
     /// The model as it is behind all steps.
-    pub fn finish(mut self, format: &'static str, facts: Vec<(&'static str, String)>, scores: Scores) -> Result<Imported> {
+    pub fn finish(
+        mut self,
+        format: &'static str,
+        facts: Vec<(&'static str, String)>,
+        scores: Scores,
+    ) -> Result<Imported> {
         let count = self.inputs.len();
         let model = scores.finish(&mut self.notes)?;
         let features = self.inputs.into_iter().map(|input| ImportedFeature {

@@ -198,7 +198,8 @@ mod tests {
 
     #[test]
     fn fields_are_read_packed_or_not() {
-        let bytes = [0x08, 0x96, 0x01, 0x12, 2, b'h', b'i', 0x1d, 0, 0, 0x80, 0x3f, 0x1a, 4, 0, 0, 0, 0x40, 0x22, 2, 3, 4];
+        let bytes =
+            [0x08, 0x96, 0x01, 0x12, 2, b'h', b'i', 0x1d, 0, 0, 0x80, 0x3f, 0x1a, 4, 0, 0, 0, 0x40, 0x22, 2, 3, 4];
         let message = Message { bytes: &bytes };
         assert_eq!(message.integer(1).unwrap(), 150);
         assert_eq!(message.text(2).unwrap(), "hi");

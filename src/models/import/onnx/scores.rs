@@ -126,13 +126,28 @@ impl Scores {
         if (operator, swapped) == ("Sub", true) && numbers.iter().all(|number| *number == 1.0) {
             return Ok(Value::Complement(self.clone()));
         }
+        let neutral = if matches!(operator, "Mul" | "Div") { 1.0 } else { 0.0 };
+        if numbers.iter().all(|number| *number == neutral) && !(swapped && matches!(operator, "Sub" | "Div")) {
+            return Ok(Value::Scores(self.clone()));
+        }
+        // A factor of a power is a term of its exponent.
+        if self.link == Link::Exponential && operator == "Mul" && numbers.iter().all(|number| *number > 0.0) {
+            let terms = Tensor { numbers: numbers.iter().map(|number| number.ln()).collect(), ..constant.clone() };
+            let raw = Self { link: Link::Identity, ..self.clone() };
+            return match raw.arithmetic("Add", &terms, false)? {
+                Value::Scores(scores) => Ok(Value::Scores(Self { link: self.link, ..scores })),
+                other => Ok(other),
+            };
+        }
         if !self.is_raw() {
             return Err(unsupported("arithmetic with predictions"));
         }
         let (factor, terms): (f64, Vec<f64>) = match (operator, swapped) {
             ("Add", _) => (1.0, numbers),
             ("Sub", false) => (1.0, numbers.iter().map(|number| -number).collect()),
-            ("Mul", _) if numbers.iter().all(|number| *number == numbers[0]) => (numbers[0], vec![0.0; numbers.len()]),
+            ("Mul", _) if numbers.windows(2).all(|pair| pair[0] == pair[1]) => {
+                (numbers.first().copied().unwrap_or(1.0), vec![0.0; numbers.len()])
+            }
             _ => return Err(unsupported("such arithmetic with scores")),
         };
         let form = match &self.model.form {
@@ -170,11 +185,8 @@ impl Scores {
     /// What the scores are for whoever uses the model.
     pub fn finish(self, notes: &mut Vec<String>) -> Result<Finished> {
         let (mut task, mut classes, mut targets, mut chosen) = (Task::Regression, Vec::new(), Vec::new(), Vec::new());
-        let columns: Option<Vec<u32>> = self
-            .picks
-            .iter()
-            .map(|pick| if let Pick::Column(column) = pick { Some(*column) } else { None })
-            .collect();
+        let columns: Option<Vec<u32>> =
+            self.picks.iter().map(|pick| if let Pick::Column(column) = pick { Some(*column) } else { None }).collect();
         match (self.classes.len(), self.picks.last()) {
             (2, Some(Pick::Column(positive))) if self.width() <= 2 => {
                 chosen.push(*positive);

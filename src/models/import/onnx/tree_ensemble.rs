@@ -342,17 +342,15 @@ fn tree_ensemble(pipeline: &mut Pipeline, node: &Node<'_>, inputs: &[Option<&Val
 }
 
 fn read_nodes(node: &Node<'_>, ensemble: &mut Ensemble) -> Result<()> {
-    let tensor = |name: &str| -> Result<Vec<f64>> {
-        Ok(node.tensor(name)?.map(|tensor| tensor.numbers).unwrap_or_default())
-    };
+    let tensor =
+        |name: &str| -> Result<Vec<f64>> { Ok(node.tensor(name)?.map(|tensor| tensor.numbers).unwrap_or_default()) };
     let (modes, splits, weights) = (tensor("nodes_modes")?, tensor("nodes_splits")?, tensor("leaf_weights")?);
     let count = modes.len();
     let list = |name: &str| {
         let numbers = node.integers(name)?;
         if numbers.len() == count { Ok(numbers) } else { Err(damaged(format!("`{name}` has another length"))) }
     };
-    let (features, yes, no) =
-        (list("nodes_featureids")?, list("nodes_truenodeids")?, list("nodes_falsenodeids")?);
+    let (features, yes, no) = (list("nodes_featureids")?, list("nodes_truenodeids")?, list("nodes_falsenodeids")?);
     let (yes_leaf, no_leaf) = (list("nodes_trueleafs")?, list("nodes_falseleafs")?);
     let tracks = node.integers("nodes_missing_value_tracks_true")?;
     let targets = node.integers("leaf_targetids")?;

@@ -17,8 +17,11 @@ pub(super) fn read(booster: &Document, shape: &Shape) -> Result<Booster> {
     }
     let weight = |feature: usize, output: usize| f64::from(weights[feature * outputs + output] as f32);
     let linear = Linear {
-        coefficients: (0..outputs).map(|output| (0..features).map(|feature| weight(feature, output)).collect()).collect(),
-        intercepts: (0..outputs).map(|output| weight(features, output) + shape.base[output]).collect(),
+        coefficients: (0..outputs)
+            .map(|output| (0..features).map(|feature| weight(feature, output)).collect())
+            .collect(),
+        // XGBoost takes the base score of the first output for all of them here (3.2).
+        intercepts: (0..outputs).map(|output| weight(features, output) + shape.base[0]).collect(),
     };
     let fill = |feature: u32| Step::Each { from: feature, operation: Operation::Fill(0.0) };
     let count = features as u32;

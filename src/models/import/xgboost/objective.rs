@@ -26,8 +26,12 @@ impl Objective {
                 (Task::Regression, Link::Identity, Some("the prediction is a raw score, not a probability"))
             }
             "reg:logistic" => (Task::Regression, Link::Logistic, None),
-            "reg:squarederror" | "reg:linear" | "reg:squaredlogerror" | "reg:pseudohubererror"
-            | "reg:absoluteerror" | "reg:quantileerror" => (Task::Regression, Link::Identity, None),
+            "reg:squarederror"
+            | "reg:linear"
+            | "reg:squaredlogerror"
+            | "reg:pseudohubererror"
+            | "reg:absoluteerror"
+            | "reg:quantileerror" => (Task::Regression, Link::Identity, None),
             "count:poisson" | "reg:gamma" | "reg:tweedie" => (Task::Regression, Link::Exponential, None),
             "survival:cox" => (Task::Regression, Link::Exponential, Some("the prediction is a hazard ratio")),
             "survival:aft" => (Task::Regression, Link::Exponential, Some("the prediction is a survival time")),
@@ -40,7 +44,9 @@ impl Objective {
             _ => return Err(unsupported(format!("XGBoost's objective `{name:.60}`"))),
         };
         if (task == Task::Multiclass) != (classes > 1) {
-            return Err(damaged("its objective does not fit its classes").with("objective", name).with("classes", classes));
+            return Err(damaged("its objective does not fit its classes")
+                .with("objective", name)
+                .with("classes", classes));
         }
         Ok(Self { name, task, link, note })
     }

@@ -163,7 +163,8 @@ impl<'a> Nodes<'a> {
         if tree.get("split_type").is_some() {
             let kinds = list("split_type")?;
             let sets = &nodes.sets;
-            let lacks = |node: usize| kinds[node] != 0.0 && left[node] >= 0.0 && !matches!(sets.get(node), Some(Some(_)));
+            let lacks =
+                |node: usize| kinds[node] != 0.0 && left[node] >= 0.0 && !matches!(sets.get(node), Some(Some(_)));
             if kinds.iter().any(|kind| !matches!(*kind, 0.0 | 1.0)) || (0..count).any(lacks) {
                 return Err(damaged("a split by categories has none, or is of an unknown kind"));
             }
