@@ -126,6 +126,17 @@ impl Error {
         self
     }
 
+    /// Adds `first` to a number among the places, which was counted within a part that begins there.
+    #[must_use]
+    pub fn counted_from(mut self, key: &'static str, first: usize) -> Self {
+        for (_, value) in self.0.context.iter_mut().filter(|(known, _)| *known == key) {
+            if let Ok(number) = value.parse::<usize>() {
+                *value = (number + first).to_string();
+            }
+        }
+        self
+    }
+
     /// Says what the user can do; a second hint replaces the first.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -248,6 +259,12 @@ mod tests {
         let error = Error::usage("unknown column").with("column", "amout").hint("did you mean `amount`?");
         assert_eq!(error.to_string(), "unknown column (column = amout)");
         assert_eq!(error.hint_text(), Some("did you mean `amount`?"));
+    }
+
+    #[test]
+    fn a_row_of_a_part_is_told_as_one_of_the_whole() {
+        let error = Error::check("null").with("column", "7").with("row", 3).counted_from("row", 100);
+        assert_eq!(error.to_string(), "null (column = 7, row = 103)");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 use rayon::prelude::*;
 
 /// How many rows are predicted at once; a block of this size stays in the cache.
-const BLOCK_ROWS: usize = 4096;
+const BLOCK_ROWS: usize = 1024;
 
 /// Batches of a features query, and what their columns are for.
 #[derive(Clone, Copy)]
@@ -29,16 +29,69 @@ pub struct Source<'a> {
 pub struct Dataset {
     /// The features, `rows x features`.
     pub block: FeatureBlock,
+    /// What else is known of each row.
+    pub observed: Observed,
+    /// The row's number among all rows of the source; one a row.
+    pub rows: Vec<usize>,
+    /// What was left out and what was filled in.
+    pub counts: DataCounts,
+}
+
+/// What is known of rows apart from their features; enough to measure predictions by.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
     /// 0/1, the class's index, or the value; one a row.
     pub labels: Vec<f64>,
     /// The event's day, days since 1970-01-01 in UTC; one a row.
     pub days: Vec<i32>,
     /// The sample weights, where there is a column of them; one a row.
     pub samples: Option<Vec<f64>>,
-    /// The row's number among all rows of the source; one a row.
-    pub rows: Vec<usize>,
-    /// What was left out and what was filled in.
-    pub counts: DataCounts,
+}
+
+impl Observed {
+    /// Adds day and sample weight of the given rows of a batch, whose first row is the number `first` of all.
+    ///
+    /// # Errors
+    /// `check` for weights or times that can't be used, with the row's number among all.
+    pub fn add(
+        &mut self,
+        batch: &RecordBatch,
+        time: &str,
+        weight: Option<&str>,
+        rows: &[usize],
+        first: usize,
+    ) -> Result<()> {
+        let batch = std::slice::from_ref(batch);
+        let mut read = || -> Result<()> {
+            self.days.extend(EventTimes::read(batch, time)?.days(rows).at("column", time)?);
+            if let (Some(samples), Some(weight)) = (&mut self.samples, weight) {
+                samples.extend(sample_weights(batch, weight, rows)?);
+            }
+            Ok(())
+        };
+        read().map_err(|error| error.counted_from("row", first))
+    }
+
+    /// Only these rows, in this order.
+    pub fn only(&self, rows: &[usize]) -> Self {
+        Self {
+            labels: rows.iter().map(|row| self.labels[*row]).collect(),
+            days: rows.iter().map(|row| self.days[*row]).collect(),
+            samples: self.samples.as_ref().map(|samples| rows.iter().map(|row| samples[*row]).collect()),
+        }
+    }
+
+    /// Labels and outputs as the metrics take them.
+    pub fn predictions<'a>(&'a self, task: Task, classes: usize, outputs: &'a [f64]) -> Predictions<'a> {
+        Predictions {
+            task,
+            classes,
+            labels: &self.labels,
+            outputs,
+            weights: self.samples.as_deref(),
+            days: Some(&self.days),
+        }
+    }
 }
 
 /// What became of rows that were not plain.
@@ -85,52 +138,27 @@ impl Dataset {
         let block = stacked(&encoded, encoder.features(), rows.len());
         let days = EventTimes::read(source.batches, source.time)?.days(&rows).at("column", source.time)?;
         let samples = source.weight.map(|name| sample_weights(source.batches, name, &rows)).transpose()?;
-        Ok(Self { block, labels: kept_labels, days, samples, rows, counts })
+        Ok(Self { block, observed: Observed { labels: kept_labels, days, samples }, rows, counts })
     }
 
     /// The labels as the features module keeps them, for class weights.
     pub fn as_labels(&self, task: Task, classes: &[String]) -> Labels {
         Labels {
             task,
-            values: self.labels.clone(),
+            values: self.observed.labels.clone(),
             known: self.rows.clone(),
             classes: classes.to_vec(),
             unlabelled: 0,
             rejected: Rejections::default(),
         }
     }
+}
 
-    /// Only these rows, in this order; without the counts, which are those of all rows.
-    pub fn only(&self, rows: &[usize]) -> Self {
-        Self {
-            block: self.block.take(rows),
-            labels: rows.iter().map(|row| self.labels[*row]).collect(),
-            days: rows.iter().map(|row| self.days[*row]).collect(),
-            samples: self.samples.as_ref().map(|samples| rows.iter().map(|row| samples[*row]).collect()),
-            rows: rows.iter().map(|row| self.rows[*row]).collect(),
-            counts: DataCounts::default(),
-        }
-    }
-
-    /// What `predictor` gives for all rows, row-major; the same at any number of threads.
-    pub fn predict(&self, predictor: &Predictor) -> Vec<f64> {
-        let rows: Vec<usize> = (0..self.block.rows()).collect();
-        let blocks: Vec<Vec<f64>> =
-            rows.par_chunks(BLOCK_ROWS).map(|rows| predictor.predict(&self.block.take(rows))).collect();
-        blocks.concat()
-    }
-
-    /// Labels and outputs as the metrics take them.
-    pub fn predictions<'a>(&'a self, task: Task, classes: usize, outputs: &'a [f64]) -> Predictions<'a> {
-        Predictions {
-            task,
-            classes,
-            labels: &self.labels,
-            outputs,
-            weights: self.samples.as_deref(),
-            days: Some(&self.days),
-        }
-    }
+/// What `predictor` gives for all rows of `block`, row-major; the same at any number of threads.
+pub fn predicted(block: &FeatureBlock, predictor: &Predictor) -> Vec<f64> {
+    let rows: Vec<usize> = (0..block.rows()).collect();
+    let blocks: Vec<Vec<f64>> = rows.par_chunks(BLOCK_ROWS).map(|rows| predictor.predict(&block.take(rows))).collect();
+    blocks.concat()
 }
 
 /// The batches that have chosen rows, each with the numbers of those rows within it.
@@ -151,13 +179,31 @@ fn chosen_by_batch<'a>(batches: &'a [RecordBatch], rows: &[usize]) -> Vec<(&'a R
     chosen
 }
 
-fn take_rows(batch: &RecordBatch, rows: &[usize]) -> Result<RecordBatch> {
+/// The given rows of a batch.
+///
+/// # Errors
+/// `failed` where Arrow can't cut it.
+pub fn take_rows(batch: &RecordBatch, rows: &[usize]) -> Result<RecordBatch> {
     if rows.len() == batch.num_rows() {
         return Ok(batch.clone());
     }
     let indices = arrow::array::UInt64Array::from_iter_values(rows.iter().map(|row| *row as u64));
-    arrow::compute::take_record_batch(batch, &indices)
-        .map_err(|source| Error::failed("could not take the training rows out of a batch").because(source))
+    arrow::compute::take_record_batch(batch, &indices).map_err(uncut)
+}
+
+/// Arrow can't cut a batch.
+pub fn uncut(source: arrow::error::ArrowError) -> Error {
+    Error::failed("could not cut the batches").because(source)
+}
+
+/// Only these columns, in the order of the batch.
+///
+/// # Errors
+/// `failed` where Arrow can't cut it.
+pub fn only_columns(batch: &RecordBatch, columns: &[&str]) -> Result<RecordBatch> {
+    let fields = batch.schema_ref().fields().iter().enumerate();
+    let chosen = fields.filter(|(_, field)| columns.contains(&field.name().as_str()));
+    batch.project(&chosen.map(|(index, _)| index).collect::<Vec<_>>()).map_err(uncut)
 }
 
 fn stacked(encoded: &[Encoded], features: usize, rows: usize) -> FeatureBlock {
@@ -178,7 +224,6 @@ fn stacked(encoded: &[Encoded], features: usize, rows: usize) -> FeatureBlock {
 /// # Errors
 /// `failed` where Arrow can't cut the batches, or there is no row.
 pub fn rows_of(batches: &[RecordBatch], columns: &[&str], rows: &[usize]) -> Result<RecordBatch> {
-    let uncut = |source| Error::failed("could not cut the batches").because(source);
     let mut parts = Vec::new();
     for (batch, local) in chosen_by_batch(batches, rows) {
         let schema = batch.schema();

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::confusion::Confusion;
-use super::dataset::Dataset;
+use super::dataset::Observed;
 use super::scored::{ScoredRows, Wanted, outputs_of, positions, score_labelled};
 use super::train::metric_options;
 use crate::error::{Error, ErrorKind, Result};
@@ -88,9 +88,9 @@ fn measure_all(
     let (task, classes) = (first.artifact.task, first.artifact.classes.len());
     let rows_of = |(scored, rows): (&Scored, &Vec<usize>)| {
         let outputs = outputs_of(&scored.2.outputs, task.outputs(classes), rows);
-        (scored.2.data.only(rows), outputs)
+        (scored.2.observed.only(rows), outputs)
     };
-    let rows: Vec<(Dataset, Vec<f64>)> = scored.iter().zip(common).map(rows_of).collect();
+    let rows: Vec<(Observed, Vec<f64>)> = scored.iter().zip(common).map(rows_of).collect();
     let predictions: Vec<Predictions<'_>> =
         rows.iter().map(|(data, outputs)| data.predictions(task, classes, outputs)).collect();
     let measured = scored.iter().zip(&predictions).enumerate().map(|(index, ((name, model, _), own))| {

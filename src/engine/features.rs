@@ -140,20 +140,6 @@ impl FeatureQuery {
             }
         }
     }
-
-    /// All rows.
-    ///
-    /// # Errors
-    /// What the stream fails with.
-    pub async fn collect(&self, plan: &Plan, mut passed: impl FnMut(usize)) -> Result<Vec<RecordBatch>> {
-        let mut stream = self.stream(plan).await?;
-        let mut batches = Vec::new();
-        while let Some(batch) = stream.try_next().await? {
-            passed(batch.num_rows());
-            batches.push(batch);
-        }
-        Ok(batches)
-    }
 }
 
 /// A join as the query engine takes it.

@@ -1,11 +1,16 @@
-//! Fitting and measuring: pure computation over batches in memory, run on the compute pool.
+//! Fitting and measuring: pure computation over batches in memory, run on the compute pool. So are algorithms
+//! fitted that need all encoded rows at once; those that learn from bins stream (see `binned`).
 
-use super::dataset::{DataCounts, Dataset, Source};
+use super::dataset::{DataCounts, Dataset, Observed, Source, predicted, rows_of};
+use super::dense::DenseLimit;
+use super::scored::{ScoredRows, keys_of};
 use crate::error::{Error, Result, ResultExt};
 use crate::features::{ClassWeight, Encoder, EncoderOptions, Labels, Signature, Split, folds, row_weights};
 use crate::metrics::{ConfusionMatrix, MetricOptions, MetricValue, confusion_matrix, evaluate};
 use crate::models::{Algorithm, Params, Predictor, TrainingSet, baseline};
+use crate::registry::golden::GOLDEN_ROWS;
 use crate::task::Task;
+use arrow::array::RecordBatch;
 use rayon::prelude::*;
 
 /// How a model is to be fitted.
@@ -60,62 +65,74 @@ pub struct Fitted {
     pub baseline: Vec<MetricValue>,
     /// Over all folds' held-out training rows together, if cross-validated.
     pub cross_validation: Vec<MetricValue>,
-    /// The model's outputs for the test rows, row-major.
-    pub outputs: Vec<f64>,
-    /// The test rows.
-    pub test: Dataset,
+    /// The test rows and what the model gives for them.
+    pub tested: ScoredRows,
+    /// The first test rows with the columns of the signature.
+    pub golden: RecordBatch,
 }
 
-/// Fits the model and its baseline on the training rows of `split` and measures both on its test rows.
+/// Fits the model and its baseline on the training rows of `split` and measures both on its test rows, all of
+/// which are in memory.
 ///
 /// # Errors
-/// `check` for labels or weights that can't be learned from; what the algorithm refuses.
-pub fn fit(recipe: &Recipe, source: Source<'_>, split: &Split) -> Result<Fitted> {
+/// `check` for labels or weights that can't be learned from; what the algorithm refuses; `budget` where the
+/// encoded rows would not fit into `limit`.
+pub fn fit(recipe: &Recipe, source: Source<'_>, key: &[String], split: &Split, limit: &DenseLimit) -> Result<Fitted> {
     let (train, test) = (split.train.as_slice(), split.test.as_slice());
     let labels = Labels::fit(source.batches, source.label, recipe.task, Some(train))?;
     let encoder = Encoder::fit(&recipe.signature, source.batches, Some(&labels.known), &recipe.encoder)?;
+    limit.check((train.len() + test.len()) as u64, encoder.features())?;
     let train = Dataset::encode(source, &encoder, &labels)?;
     let predictor = recipe.fit(recipe.algorithm, &recipe.params, &train, &labels.classes)?;
     let naive = recipe.fit(baseline(recipe.task), &Params::new(), &train, &labels.classes)?;
     let test_labels = Labels::encode(source.batches, source.label, recipe.task, &labels.classes, Some(test))?;
     let test = Dataset::encode(source, &encoder, &test_labels)?;
-    if test.labels.is_empty() {
-        return Err(Error::check("the test window has no row with a known label")
-            .hint("move `label_delay`, `model.split` or the interval to where labels are known"));
+    if test.rows.is_empty() {
+        return Err(no_test_label());
     }
-    let outputs = test.predict(&predictor);
-    let metrics = recipe.measure(&test, labels.classes.len(), &outputs)?;
-    let confusion = recipe.confuse(&test, labels.classes.len(), &outputs)?;
-    let baseline_outputs = test.predict(&naive);
-    let baseline = recipe.measure(&test, labels.classes.len(), &baseline_outputs)?;
+    let classes = labels.classes.len();
+    let outputs = predicted(&test.block, &predictor);
+    let metrics = recipe.measure(&test.observed, classes, &outputs)?;
+    let confusion = recipe.confuse(&test.observed, classes, &outputs)?;
+    let baseline = recipe.measure(&test.observed, classes, &predicted(&test.block, &naive))?;
     let cross_validation = recipe.cross_validate(source, &train, &labels)?;
     let train_labels = train.as_labels(recipe.task, &labels.classes);
+    // Rows that the encoder has taken, so that each gives a prediction.
+    let columns: Vec<&str> = recipe.signature.columns.iter().map(|column| column.name.as_str()).collect();
+    let golden = rows_of(source.batches, &columns, &test.rows[..test.rows.len().min(GOLDEN_ROWS)])?;
+    let keys = keys_of(source.batches, key, &test.rows)?;
     Ok(Fitted {
         encoder,
         predictor,
-        train_rows: train.labels.len() as u64,
-        test_rows: test.labels.len() as u64,
+        train_rows: train.rows.len() as u64,
+        test_rows: test.rows.len() as u64,
         gap_rows: split.outside,
         train_classes: train_labels.class_counts(),
         train_counts: train.counts,
-        test_counts: test.counts.clone(),
+        test_counts: test.counts,
         metrics,
         confusion,
         baseline,
         cross_validation,
         classes: labels.classes,
-        outputs,
-        test,
+        tested: ScoredRows { observed: test.observed, outputs, keys },
+        golden,
     })
+}
+
+/// Nothing can be measured.
+pub fn no_test_label() -> Error {
+    Error::check("the test window has no row with a known label")
+        .hint("move `label_delay`, `model.split` or the interval to where labels are known")
 }
 
 impl Recipe {
     fn fit(&self, algorithm: &dyn Algorithm, params: &Params, data: &Dataset, classes: &[String]) -> Result<Predictor> {
         let labels = data.as_labels(self.task, classes);
-        let weights = row_weights(&labels, self.class_weight.as_ref(), data.samples.as_deref())?;
+        let weights = row_weights(&labels, self.class_weight.as_ref(), data.observed.samples.as_deref())?;
         let training = TrainingSet {
             features: &data.block,
-            labels: &data.labels,
+            labels: &data.observed.labels,
             weights: &weights,
             task: self.task,
             classes: classes.len(),
@@ -123,11 +140,19 @@ impl Recipe {
         algorithm.fit(&training, params, self.seed).at("algorithm", algorithm.name())
     }
 
-    fn measure(&self, data: &Dataset, classes: usize, outputs: &[f64]) -> Result<Vec<MetricValue>> {
+    /// Every metric that the job wants.
+    ///
+    /// # Errors
+    /// What can't be measured.
+    pub fn measure(&self, data: &Observed, classes: usize, outputs: &[f64]) -> Result<Vec<MetricValue>> {
         evaluate(&data.predictions(self.task, classes, outputs), &self.options, self.metrics.as_deref())
     }
 
-    fn confuse(&self, data: &Dataset, classes: usize, outputs: &[f64]) -> Result<Option<ConfusionMatrix>> {
+    /// Which class was taken for which; none for regression.
+    ///
+    /// # Errors
+    /// What can't be measured.
+    pub fn confuse(&self, data: &Observed, classes: usize, outputs: &[f64]) -> Result<Option<ConfusionMatrix>> {
         match self.task {
             Task::Regression => Ok(None),
             Task::Binary | Task::Multiclass => {
@@ -139,25 +164,19 @@ impl Recipe {
     /// Every training row predicted by a model that has not seen it, encoder included.
     fn cross_validate(&self, source: Source<'_>, train: &Dataset, labels: &Labels) -> Result<Vec<MetricValue>> {
         let Some(k) = self.folds else { return Ok(Vec::new()) };
-        let fold_of = folds(&train.labels, labels.classes.len(), k, self.seed)?;
-        let parts: Vec<(Dataset, Vec<f64>)> = (0..k)
+        let fold_of = folds(&train.observed.labels, labels.classes.len(), k, self.seed)?;
+        let parts: Vec<(Observed, Vec<f64>)> = (0..k)
             .into_par_iter()
             .map(|fold| self.hold_out(source, train, labels, &fold_of, fold))
             .collect::<Result<_>>()?;
-        let labels_of: Vec<f64> = parts.iter().flat_map(|(data, _)| data.labels.iter().copied()).collect();
-        let days: Vec<i32> = parts.iter().flat_map(|(data, _)| data.days.iter().copied()).collect();
-        let samples: Option<Vec<f64>> =
-            parts.iter().map(|(data, _)| data.samples.clone()).collect::<Option<Vec<_>>>().map(|parts| parts.concat());
-        let outputs: Vec<f64> = parts.iter().flat_map(|(_, outputs)| outputs.iter().copied()).collect();
-        let predictions = crate::metrics::Predictions {
-            task: self.task,
-            classes: labels.classes.len(),
-            labels: &labels_of,
-            outputs: &outputs,
-            weights: samples.as_deref(),
-            days: Some(&days),
+        let samples: Option<Vec<Vec<f64>>> = parts.iter().map(|(data, _)| data.samples.clone()).collect();
+        let all = Observed {
+            labels: parts.iter().flat_map(|(data, _)| data.labels.iter().copied()).collect(),
+            days: parts.iter().flat_map(|(data, _)| data.days.iter().copied()).collect(),
+            samples: samples.map(|parts| parts.concat()),
         };
-        evaluate(&predictions, &self.options, self.metrics.as_deref())
+        let outputs: Vec<f64> = parts.iter().flat_map(|(_, outputs)| outputs.iter().copied()).collect();
+        self.measure(&all, labels.classes.len(), &outputs)
     }
 
     fn hold_out(
@@ -167,7 +186,7 @@ impl Recipe {
         labels: &Labels,
         fold_of: &[usize],
         fold: usize,
-    ) -> Result<(Dataset, Vec<f64>)> {
+    ) -> Result<(Observed, Vec<f64>)> {
         let rows_where = |inside: bool| -> Vec<usize> {
             let pairs = train.rows.iter().zip(fold_of);
             pairs.filter(|(_, of)| (**of == fold) == inside).map(|(row, _)| *row).collect()
@@ -180,7 +199,7 @@ impl Recipe {
         let encoder = Encoder::fit(&self.signature, source.batches, Some(&fitted_on), &self.encoder)?;
         let predictor = self.fit(self.algorithm, &self.params, &encoded(&fitted_on, &encoder)?, &labels.classes)?;
         let held_out = encoded(&held_out, &encoder)?;
-        let outputs = held_out.predict(&predictor);
-        Ok((held_out, outputs))
+        let outputs = predicted(&held_out.block, &predictor);
+        Ok((held_out.observed, outputs))
     }
 }

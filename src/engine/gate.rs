@@ -100,7 +100,7 @@ pub async fn alone(engine: &Engine, plan: &Plan, candidate: Candidate<'_>, rows:
     let count = rows.keys.len() as u64;
     let (rules, options) = (rules(&plan.job.spec), metric_options(&plan.job.spec));
     let (task, classes) = (candidate.task, candidate.classes.len());
-    let work = move || judge(&rules, &rows.data.predictions(task, classes, &rows.outputs), None, &options);
+    let work = move || judge(&rules, &rows.observed.predictions(task, classes, &rows.outputs), None, &options);
     let evidence = engine.runtime.compute(work).await?;
     Ok(Finding { champion: None, span, rows: count, evidence })
 }
@@ -134,7 +134,7 @@ pub async fn against(
     let (rules, options) = (rules(&plan.job.spec), metric_options(&plan.job.spec));
     let (task, classes) = (challenger.task, challenger.classes.len());
     let work = move || {
-        let data = mine.data.only(&own);
+        let data = mine.observed.only(&own);
         let width = task.outputs(classes);
         let challenger = outputs_of(&mine.outputs, width, &own);
         let champion = outputs_of(&theirs.outputs, width, &other);

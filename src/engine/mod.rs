@@ -5,14 +5,18 @@
 //! which a process dies, the same command run again ends in the same state.
 
 mod artifact;
+mod binned;
 mod confusion;
 pub mod content;
 mod dataset;
+mod dense;
 mod duplicates;
 mod evaluate;
 mod features;
 mod fit;
 mod gate;
+mod import;
+mod matrix;
 mod pipeline;
 pub mod predictions;
 mod preview;
@@ -25,11 +29,15 @@ mod run;
 pub mod run_id;
 mod score;
 mod scored;
+mod spool;
+mod staged;
 mod train;
+mod watched;
 
 pub use confusion::Confusion;
 pub use evaluate::{Evaluation, ModelScores, evaluate};
 pub use gate::GateOutcome;
+pub use import::{Check, ImportOutcome, ImportRequest, import};
 pub use preview::{PlannedTable, Preview, Reads, preview};
 pub use record::{Recorded, Run};
 pub use run::{RunOptions, RunOutcome, run};

@@ -1,10 +1,10 @@
 //! What a registered model says about rows whose labels are known, by key.
 
 use super::Engine;
-use super::dataset::{Dataset, Source};
+use super::dataset::{Observed, predicted, take_rows};
 use super::features::FeatureQuery;
 use crate::error::{Error, Result, ResultExt};
-use crate::features::{Labels, Split};
+use crate::features::{LabelReader, ReadLabels, Split};
 use crate::interval::Interval;
 use crate::plan::Plan;
 use crate::query::FeatureSql;
@@ -12,13 +12,14 @@ use crate::registry::LoadedModel;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
+use futures::TryStreamExt;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Rows with known labels and what one model gives for them.
 pub struct ScoredRows {
-    /// The encoded rows with labels, days and weights.
-    pub data: Dataset,
+    /// Their labels, days and weights.
+    pub observed: Observed,
     /// The model's outputs, row-major.
     pub outputs: Vec<f64>,
     /// The key of each row.
@@ -37,7 +38,7 @@ pub enum Wanted {
     HeldOut(f64, u64),
 }
 
-/// Runs the model's own SQL, with its own variables, over `span` and predicts every wanted row whose
+/// Runs the model's own SQL (an imported model's is the job's), with its own variables, over `span` and predicts every wanted row whose
 /// label is known.
 ///
 /// # Errors
@@ -52,29 +53,83 @@ pub async fn score_labelled(
     let features = &plan.job.spec.features;
     let label = features.label.clone().ok_or_else(no_label)?;
     let version = model.version.version;
-    let sql = FeatureSql::parse(&model.artifact.features.sql, &format!("the SQL inside version {version}"))?;
-    let query = FeatureQuery::of_model(engine, plan, &sql, span, &model.artifact.features).await?;
+    let query = match &model.artifact.origin {
+        // An imported model has no SQL of its own.
+        Some(_) => FeatureQuery::new(engine, plan, &plan.sql, span).await?,
+        None => {
+            let sql = FeatureSql::parse(&model.artifact.features.sql, &format!("the SQL inside version {version}"))?;
+            FeatureQuery::of_model(engine, plan, &sql, span, &model.artifact.features).await?
+        }
+    };
     model.artifact.signature().check(&query.schema()).at("model version", version)?;
-    let batches = query.collect(plan, |_| {}).await?;
-    let (time, weight, key) = (features.time.clone(), features.weight.clone(), features.key.clone());
-    let model = Arc::clone(model);
-    let work = move || {
-        let source = Source { batches: &batches, label: &label, time: &time, weight: weight.as_deref() };
-        let (artifact, predictor) = (&model.artifact, &model.predictor);
-        let rows = match wanted {
+    let mut scoring = LabelledScoring {
+        labels: LabelReader::new(&label, model.artifact.task),
+        model: Arc::clone(model),
+        key: features.key.clone(),
+        time: features.time.clone(),
+        weight: features.weight.clone(),
+        wanted,
+        passed: 0,
+        rows: ScoredRows {
+            observed: Observed { samples: features.weight.as_ref().map(|_| Vec::new()), ..Observed::default() },
+            outputs: Vec::new(),
+            keys: Vec::new(),
+        },
+    };
+    let mut batches = query.stream(plan).await?;
+    while let Some(batch) = batches.try_next().await? {
+        let work = move || {
+            scoring.add(&batch)?;
+            Ok(scoring)
+        };
+        scoring = engine.runtime.compute(work).await?;
+    }
+    let LabelledScoring { labels, mut rows, .. } = scoring;
+    labels.finish(Some(&model.artifact.classes))?.apply(&mut rows.observed.labels);
+    Ok(rows)
+}
+
+/// Labelled rows on their way through a model; of each batch only what is measured stays.
+struct LabelledScoring {
+    labels: LabelReader,
+    model: Arc<LoadedModel>,
+    key: Vec<String>,
+    time: String,
+    weight: Option<String>,
+    wanted: Wanted,
+    /// Rows of the batches before.
+    passed: usize,
+    rows: ScoredRows,
+}
+
+impl LabelledScoring {
+    fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+        let first = self.passed;
+        self.passed += batch.num_rows();
+        let mask = match self.wanted {
             Wanted::All => None,
             Wanted::HeldOut(test, seed) => {
-                let key: Vec<&str> = key.iter().map(String::as_str).collect();
-                Some(Split::by_hash(&batches, &key, test, seed)?.test)
+                let key: Vec<&str> = self.key.iter().map(String::as_str).collect();
+                let mut mask = vec![false; batch.num_rows()];
+                Split::by_hash(std::slice::from_ref(batch), &key, test, seed)?
+                    .test
+                    .iter()
+                    .for_each(|row| mask[*row] = true);
+                Some(mask)
             }
         };
-        let labels = Labels::encode(&batches, &label, artifact.task, &artifact.classes, rows.as_deref())?;
-        let data = Dataset::encode(source, &artifact.encoder, &labels)?;
-        let outputs = data.predict(predictor);
-        let keys = keys_of(&batches, &key, &data.rows)?;
-        Ok(ScoredRows { data, outputs, keys })
-    };
-    engine.runtime.compute(work).await
+        let ReadLabels { rows, values } = self.labels.read(batch, mask.as_deref())?;
+        let encoded = self.model.artifact.encoder.apply(&take_rows(batch, &rows)?)?;
+        let (rows, values) = match &encoded.kept {
+            None => (rows, values),
+            Some(kept) => (kept.iter().map(|row| rows[*row]).collect(), kept.iter().map(|row| values[*row]).collect()),
+        };
+        self.rows.outputs.extend(predicted(&encoded.block, &self.model.predictor));
+        self.rows.keys.extend(keys_of(std::slice::from_ref(batch), &self.key, &rows)?);
+        self.rows.observed.add(batch, &self.time, self.weight.as_deref(), &rows, first)?;
+        self.rows.observed.labels.extend(values);
+        Ok(())
+    }
 }
 
 /// The rows of `rows` (numbered through all batches) by their key.

@@ -1,7 +1,9 @@
 //! Training: fit on the window before the interval, measure on the later split, register.
 
+use super::binned::{StreamLimit, fit_binned};
 use super::confusion::Confusion;
-use super::dataset::{DataCounts, Source, rows_of};
+use super::dataset::{DataCounts, Source};
+use super::dense::{self, DenseLimit};
 use super::features::FeatureQuery;
 use super::fit::{Fitted, Recipe, fit};
 use super::gate::{self, Candidate, Finding, GateOutcome};
@@ -9,17 +11,18 @@ use super::publish::check_columns;
 use super::receipt::{ModelUsed, Status};
 use super::record::Run;
 use super::rows::{missing, shape};
-use super::scored::{ScoredRows, keys_of, no_label};
+use super::scored::{ScoredRows, no_label};
+use super::staged::Stager;
 use super::{Engine, Recorded, artifact};
 use crate::error::{Error, ErrorKind, Result, did_you_mean};
-use crate::features::{ClassWeight, EncoderOptions, EventTimes, Signature, Split};
+use crate::features::{ClassWeight, EncoderOptions, Encoding, EventTimes, Signature, Split};
 use crate::job::{self, JobSpec};
 use crate::metrics::MetricOptions;
 use crate::models::{self, Predictor};
 use crate::plan::{Plan, Windows};
 use crate::registry::{AliasRecord, LoadedModel, ModelVersion, Registry};
-use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
+use futures::TryStreamExt;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -27,9 +30,6 @@ use std::sync::Arc;
 pub const CHAMPION: &str = "champion";
 /// The alias of the newest trained model.
 pub const CHALLENGER: &str = "challenger";
-
-/// How rows are told apart where a registration keeps some as golden predictions.
-const GOLDEN_ROWS: usize = 16;
 
 /// What `train` may be told.
 #[derive(Debug, Clone, Copy, Default)]
@@ -92,23 +92,14 @@ impl Training<'_> {
         let recipe = recipe(plan, &query.schema())?;
         run.identify(fingerprint.clone());
         run.receipt.bytes_read = query.bytes();
-        run.steps.begin("features");
-        let batches = Arc::new(query.collect(plan, |rows| run.steps.passed(rows)).await?);
-        run.receipt.rows_in = batches.iter().map(|batch| batch.num_rows() as u64).sum();
-        if run.receipt.rows_in == 0 {
-            return Err(unselected("training and test windows", windows));
-        }
-        run.steps.begin("fit");
-        let fitted = fit_batches(engine, plan, Arc::clone(&batches), Arc::new(recipe), windows).await?;
+        let recipe = Arc::new(recipe);
+        let fitted = match recipe.algorithm.encoding() {
+            Encoding::Dense => fit_held(engine, plan, &query, recipe, windows, run).await?,
+            Encoding::Native => fit_streamed(engine, plan, &query, recipe, windows, run).await?,
+        };
         describe_fit(run, &windows, &fitted);
         let artifact = artifact::describe(plan, &windows, &fitted, fingerprint)?;
-        let columns: Vec<&str> = artifact.signature().columns.iter().map(|column| column.name.as_str()).collect();
-        // Rows that the encoder has taken, so that each gives a prediction.
-        let kept = &fitted.test.rows[..fitted.test.rows.len().min(GOLDEN_ROWS)];
-        let golden = rows_of(&batches, &columns, kept)?;
-        let keys = keys_of(&batches, &plan.job.spec.features.key, &fitted.test.rows)?;
-        let predictor = fitted.predictor;
-        let rows = ScoredRows { data: fitted.test, outputs: fitted.outputs, keys };
+        let Fitted { predictor, tested: rows, golden, .. } = fitted;
         // What can't be judged is not registered.
         run.steps.begin("gate");
         let candidate = Candidate { task: artifact.task, classes: &artifact.classes };
@@ -210,13 +201,23 @@ fn same_as_before(registered: &LoadedModel, fitted: &Predictor) -> Result<()> {
         .hint("training is deterministic: this is a bug, or the registered model was trained by another build"))
 }
 
-async fn fit_batches(
+/// Fits an algorithm that needs all encoded rows in memory.
+async fn fit_held(
     engine: &Engine,
     plan: &Plan,
-    batches: Arc<Vec<RecordBatch>>,
+    query: &FeatureQuery,
     recipe: Arc<Recipe>,
     windows: Windows,
+    run: &mut Run,
 ) -> Result<Fitted> {
+    let mut limit = DenseLimit { memory_bytes: engine.memory_bytes, algorithm: recipe.algorithm.name(), held_bytes: 0 };
+    run.steps.begin("features");
+    let batches = dense::collect(query, plan, &recipe.signature, &mut limit, |rows| run.steps.passed(rows)).await?;
+    run.receipt.rows_in = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+    if run.receipt.rows_in == 0 {
+        return Err(unselected("training and test windows", windows));
+    }
+    run.steps.begin("fit");
     let job = Arc::clone(&plan.job);
     let work = move || {
         let (features, model) = (&job.spec.features, &job.spec.model);
@@ -234,13 +235,44 @@ async fn fit_batches(
         match (split.train.is_empty(), split.test.is_empty()) {
             (true, _) => Err(unselected("training window", windows)),
             (_, true) => Err(unselected("test window", windows)),
-            _ => fit(&recipe, source, &split),
+            _ => fit(&recipe, source, &features.key, &split, &limit),
         }
     };
     engine.runtime.compute(work).await
 }
 
-fn unselected(where_to: &str, windows: Windows) -> Error {
+/// Fits an algorithm that learns from bins: one pass over the query, then passes over what it has put aside.
+async fn fit_streamed(
+    engine: &Engine,
+    plan: &Plan,
+    query: &FeatureQuery,
+    recipe: Arc<Recipe>,
+    windows: Windows,
+    run: &mut Run,
+) -> Result<Fitted> {
+    let limit = StreamLimit::of(engine.memory_bytes);
+    run.steps.begin("features");
+    let mut stager = Stager::new(Arc::clone(&recipe), Arc::clone(&plan.job), windows, &limit)?;
+    let mut batches = query.stream(plan).await?;
+    while let Some(batch) = batches.try_next().await? {
+        run.steps.passed(batch.num_rows());
+        let work = move || {
+            stager.add(&batch)?;
+            Ok(stager)
+        };
+        stager = engine.runtime.compute(work).await?;
+    }
+    run.receipt.rows_in = stager.rows();
+    if run.receipt.rows_in == 0 {
+        return Err(unselected("training and test windows", windows));
+    }
+    run.steps.begin("fit");
+    let job = Arc::clone(&plan.job);
+    engine.runtime.compute(move || fit_binned(&recipe, stager.finish()?, &job.spec.features.key, limit)).await
+}
+
+/// No row where some are needed.
+pub fn unselected(where_to: &str, windows: Windows) -> Error {
     Error::new(ErrorKind::Empty, format!("the features SQL gives no row in the {where_to}"))
         .with("train", windows.train)
         .with("test", windows.test)

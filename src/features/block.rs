@@ -1,6 +1,7 @@
 //! The currency after the encoder: a dense, column-major block of numbers.
 
-/// Encoded rows: `rows` x `features` in `f64`, column-major, never NaN or infinite.
+/// Encoded rows: `rows` x `features` in `f64`, column-major. Dense encodings give no NaN; in native ones NaN is a
+/// missing value. Infinite only where an imported model takes that.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FeatureBlock {
     rows: usize,

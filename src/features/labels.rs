@@ -100,21 +100,154 @@ impl Labels {
     }
 }
 
-/// What the reader of a task collects.
-struct Reading<'a> {
-    name: &'a str,
-    wanted: &'a [bool],
-    known: Vec<usize>,
+/// Reads labels batch after batch, so that the batches need not be held.
+///
+/// The values of a multiclass label are codes in the order of appearance, until [`LabelClasses::apply`].
+#[derive(Debug)]
+pub struct LabelReader {
+    name: String,
+    task: Task,
+    boolean: bool,
+    /// Rows that have passed.
+    passed: usize,
     unlabelled: u64,
     not_finite: u64,
+    found: Found,
+    /// For each class found, the first wanted row that has it.
+    first_row: Vec<Option<usize>>,
 }
 
-impl Reading<'_> {
-    /// Whether the row is wanted and has a label; counts those that have none.
-    fn takes(&mut self, row: usize, valid: bool) -> bool {
-        let wanted = self.wanted[row];
-        self.unlabelled += u64::from(wanted && !valid);
-        wanted && valid
+/// The known labels of some rows of a batch.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReadLabels {
+    /// The rows of the batch that are wanted and have a label, ascending.
+    pub rows: Vec<usize>,
+    /// The label of each; see [`LabelReader`].
+    pub values: Vec<f64>,
+}
+
+/// What is known of labels when all are read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LabelClasses {
+    /// The classes' names, as in [`Labels::classes`].
+    pub names: Vec<String>,
+    /// How many wanted rows have no label yet.
+    pub unlabelled: u64,
+    /// The wanted rows whose label is NaN or infinite.
+    pub rejected: Rejections,
+    /// Multiclass: the index of each class, in the order of appearance.
+    index: Option<Vec<f64>>,
+}
+
+impl LabelClasses {
+    /// Makes the classes' indices of the values that the reader gave.
+    pub fn apply(&self, values: &mut [f64]) {
+        if let Some(index) = &self.index {
+            values.iter_mut().for_each(|value| *value = index[*value as usize]);
+        }
+    }
+}
+
+impl LabelReader {
+    /// A reader of the column `name`.
+    pub fn new(name: &str, task: Task) -> Self {
+        Self {
+            name: name.to_owned(),
+            task,
+            boolean: false,
+            passed: 0,
+            unlabelled: 0,
+            not_finite: 0,
+            found: Found::default(),
+            first_row: Vec::new(),
+        }
+    }
+
+    /// The labels of the next batch: of its wanted rows, all if `None`.
+    ///
+    /// # Errors
+    /// A check error for a column or value that does not fit the task, with the row through all batches.
+    pub fn read(&mut self, batch: &RecordBatch, wanted: Option<&[bool]>) -> Result<ReadLabels> {
+        let part = column(batch, &self.name)?;
+        self.boolean |= self.passed == 0 && part.data_type() == &DataType::Boolean;
+        let mut read = ReadLabels::default();
+        match self.task {
+            Task::Regression | Task::Binary => self.numbers(part, wanted, &mut read)?,
+            Task::Multiclass => self.codes(part, wanted, &mut read)?,
+        }
+        self.passed += batch.num_rows();
+        Ok(read)
+    }
+
+    /// Numeric labels; binary ones are 0 or 1, from numbers or booleans.
+    fn numbers(&mut self, part: &dyn Array, wanted: Option<&[bool]>, read: &mut ReadLabels) -> Result<()> {
+        let (kind, binary) = (part.data_type(), self.task == Task::Binary);
+        if !(is_number(kind) || binary && kind == &DataType::Boolean) {
+            return Err(unfit(&self.name, kind, self.task));
+        }
+        let mut values = vec![0.0; part.len()];
+        numbers_into(part, &mut values)?;
+        for (at, value) in values.iter().enumerate() {
+            if !wanted.is_none_or(|wanted| wanted[at]) {
+                continue;
+            }
+            if part.is_null(at) {
+                self.unlabelled += 1;
+            } else if !value.is_finite() {
+                self.not_finite += 1;
+            } else if binary && *value != 0.0 && *value != 1.0 {
+                return Err(Error::check(format!("a binary label must be 0 or 1, got {value}"))
+                    .with("column", &self.name)
+                    .with("row", self.passed + at)
+                    .hint("compare in SQL (CAST(delay > 15 AS INT) AS label), or set task = \"multiclass\" or \"regression\""));
+            } else {
+                // The sum turns -0 into 0.
+                read.values.push(*value + 0.0);
+                read.rows.push(at);
+            }
+        }
+        Ok(())
+    }
+
+    fn codes(&mut self, part: &dyn Array, wanted: Option<&[bool]>, read: &mut ReadLabels) -> Result<()> {
+        let Self { name, passed, unlabelled, found, first_row, .. } = self;
+        class_codes(part, name, found, |at, code| {
+            if !wanted.is_none_or(|wanted| wanted[at]) {
+                return;
+            }
+            if code == NO_LABEL {
+                *unlabelled += 1;
+                return;
+            }
+            read.rows.push(at);
+            read.values.push(f64::from(code));
+            if first_row.len() <= code as usize {
+                first_row.resize(code as usize + 1, None);
+            }
+            first_row[code as usize].get_or_insert(*passed + at);
+        })
+    }
+
+    /// The classes of all that was read; by the classes of a model, if `given`.
+    ///
+    /// # Errors
+    /// A check error for a class that is not among those given.
+    pub fn finish(self, given: Option<&[String]>) -> Result<LabelClasses> {
+        let mut rejected = Rejections { rows: self.not_finite, ..Rejections::default() };
+        rejected.count(&self.name, Reason::LabelNotFinite, self.not_finite);
+        let (found, index) = match self.task {
+            Task::Regression => (Vec::new(), None),
+            Task::Binary => (binary_classes(self.boolean), None),
+            Task::Multiclass => {
+                let (names, index) = sorted_classes(&self.name, self.found, self.first_row, given)?;
+                (names, Some(index))
+            }
+        };
+        let names = match given {
+            Some(given) if self.task != Task::Regression => given.to_vec(),
+            _ => found,
+        };
+        Ok(LabelClasses { names, unlabelled: self.unlabelled, rejected, index })
     }
 }
 
@@ -125,56 +258,24 @@ fn read(
     rows: Option<&[usize]>,
     classes: Option<&[String]>,
 ) -> Result<Labels> {
-    let parts = batches.iter().map(|batch| column(batch, name)).collect::<Result<Vec<_>>>()?;
     let wanted = selected(batches, rows)?;
-    let mut reading = Reading { name, wanted: &wanted, known: Vec::new(), unlabelled: 0, not_finite: 0 };
-    let (values, found) = match task {
-        Task::Regression => (numbers(&parts, &mut reading, false)?, Vec::new()),
-        Task::Binary => (numbers(&parts, &mut reading, true)?, binary_classes(&parts)),
-        Task::Multiclass => multiclass(&parts, &mut reading, classes)?,
-    };
-    let Reading { known, unlabelled, not_finite, .. } = reading;
-    let mut rejected = Rejections { rows: not_finite, ..Rejections::default() };
-    rejected.count(name, Reason::LabelNotFinite, not_finite);
-    let classes = if task == Task::Regression { Vec::new() } else { classes.map_or(found, <[String]>::to_vec) };
-    Ok(Labels { task, values, known, classes, unlabelled, rejected })
+    let mut reader = LabelReader::new(name, task);
+    let (mut values, mut known, mut start) = (Vec::new(), Vec::new(), 0);
+    for batch in batches {
+        let part = reader.read(batch, Some(&wanted[start..start + batch.num_rows()]))?;
+        values.extend(part.values);
+        known.extend(part.rows.into_iter().map(|row| start + row));
+        start += batch.num_rows();
+    }
+    let classes = reader.finish(classes)?;
+    classes.apply(&mut values);
+    let LabelClasses { names, unlabelled, rejected, .. } = classes;
+    Ok(Labels { task, values, known, classes: names, unlabelled, rejected })
 }
 
-fn binary_classes(parts: &[&dyn Array]) -> Vec<String> {
-    let boolean = parts.first().is_some_and(|part| part.data_type() == &DataType::Boolean);
+fn binary_classes(boolean: bool) -> Vec<String> {
     let names = if boolean { ["false", "true"] } else { ["0", "1"] };
     names.map(str::to_owned).to_vec()
-}
-
-/// Numeric labels; `binary` ones are 0 or 1, from numbers or booleans.
-fn numbers(parts: &[&dyn Array], reading: &mut Reading<'_>, binary: bool) -> Result<Vec<f64>> {
-    let (mut labels, mut values, mut row) = (Vec::new(), Vec::new(), 0);
-    for part in parts {
-        let kind = part.data_type();
-        if !(is_number(kind) || binary && kind == &DataType::Boolean) {
-            return Err(unfit(reading.name, kind, if binary { Task::Binary } else { Task::Regression }));
-        }
-        values.resize(part.len(), 0.0);
-        numbers_into(*part, &mut values)?;
-        for (at, value) in values.iter().enumerate() {
-            if reading.takes(row, part.is_valid(at)) {
-                if !value.is_finite() {
-                    reading.not_finite += 1;
-                } else if binary && *value != 0.0 && *value != 1.0 {
-                    return Err(Error::check(format!("a binary label must be 0 or 1, got {value}"))
-                        .with("column", reading.name)
-                        .with("row", row)
-                        .hint("compare in SQL (CAST(delay > 15 AS INT) AS label), or set task = \"multiclass\" or \"regression\""));
-                } else {
-                    // The sum turns -0 into 0.
-                    labels.push(*value + 0.0);
-                    reading.known.push(row);
-                }
-            }
-            row += 1;
-        }
-    }
-    Ok(labels)
 }
 
 fn unfit(name: &str, kind: &DataType, task: Task) -> Error {
@@ -208,30 +309,16 @@ impl Class {
     }
 }
 
-/// Class labels and, in order, the classes found.
-fn multiclass(
-    parts: &[&dyn Array],
-    reading: &mut Reading<'_>,
+/// The names of the classes that wanted rows have, in order, and the index of each class found.
+fn sorted_classes(
+    column: &str,
+    found: Found,
+    mut first_row: Vec<Option<usize>>,
     given: Option<&[String]>,
-) -> Result<(Vec<f64>, Vec<String>)> {
-    // Codes are given in order of appearance and sorted at the end.
-    let (mut codes, mut first) = (Vec::new(), 0);
-    let mut found = Found::default();
-    for part in parts {
-        class_codes(*part, reading.name, &mut found, |at, code| {
-            if reading.takes(first + at, code != NO_LABEL) {
-                reading.known.push(first + at);
-                codes.push(code);
-            }
-        })?;
-        first += part.len();
-    }
+) -> Result<(Vec<String>, Vec<f64>)> {
+    first_row.resize(found.classes.len(), None);
     // Only classes of rows that are wanted count.
     let mut used: BTreeMap<Class, u32> = BTreeMap::new();
-    let mut first_row = vec![None; found.classes.len()];
-    for (code, row) in codes.iter().zip(&reading.known) {
-        first_row[*code as usize].get_or_insert(*row);
-    }
     for (class, code) in found.classes.into_iter().zip(0u32..) {
         if first_row[code as usize].is_some() {
             used.insert(class, code);
@@ -245,13 +332,13 @@ fn multiclass(
             None => place,
             Some(given) => match given.iter().position(|known| known == &name) {
                 Some(place) => place,
-                None => return Err(unseen_class(&name, given, reading.name, first_row[*code as usize])),
+                None => return Err(unseen_class(&name, given, column, first_row[*code as usize])),
             },
         };
         index[*code as usize] = place as f64;
         names.push(name);
     }
-    Ok((codes.iter().map(|code| index[*code as usize]).collect(), names))
+    Ok((names, index))
 }
 
 fn unseen_class(name: &str, known: &[String], column: &str, row: Option<usize>) -> Error {
@@ -268,7 +355,7 @@ fn unseen_class(name: &str, known: &[String], column: &str, row: Option<usize>) 
 const NO_LABEL: u32 = u32::MAX;
 
 /// The classes in order of appearance; a class's code is its place.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Found {
     classes: Vec<Class>,
     texts: HashMap<String, u32>,

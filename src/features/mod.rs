@@ -26,9 +26,14 @@
 //! | null event time | in no window: dropped from a split by time | undated |
 //! | null in a key | a value like any other when rows are split by hash | |
 //!
+//! Where the algorithm takes missing values and categories natively (gradient boosting), a missing number stays
+//! missing (NaN), a null category is missing too, and a category is one feature. What is no level (never seen,
+//! or cut by `max_categories`, at most 254) is one further value, counted as unseen. All else is as above.
+//!
 //! Columns of other types (dates, lists, binary ...) are refused by name when the signature is taken.
 
 mod arrays;
+pub mod bins;
 mod block;
 mod counts;
 mod encoder;
@@ -39,11 +44,15 @@ mod split;
 mod times;
 mod weights;
 
+pub use bins::{BinnedBlock, FeatureBins};
 pub use block::FeatureBlock;
 pub use counts::{ColumnCount, ColumnCounts, Reason, Rejection, Rejections};
-pub use encoder::{Dropped, Encoded, Encoder, EncoderOptions, FittedColumn, Folded, Levels, Warning};
+pub use encoder::{
+    Dropped, Encoded, Encoder, EncoderOptions, Encoding, FittedColumn, Folded, Levels, NATIVE_LEVELS, NativeFit,
+    Warning, finite_rows,
+};
 pub use folds::folds;
-pub use labels::Labels;
+pub use labels::{LabelClasses, LabelReader, Labels, ReadLabels};
 pub use signature::{ColumnKind, Signature, SignatureColumn};
 pub use split::Split;
 pub use times::EventTimes;

@@ -94,6 +94,16 @@ impl Tree {
         &self.sets
     }
 
+    /// The tree as one of a forest with only this of `outputs` outputs; `None` where it adds nothing to it.
+    pub fn only(&self, output: usize, outputs: usize) -> Option<Self> {
+        let leaves = match self.output {
+            Some(own) if own as usize == output => self.leaves.clone(),
+            Some(_) => return None,
+            None => self.leaves.iter().skip(output).step_by(outputs.max(1)).copied().collect(),
+        };
+        Some(Self { output: Some(0), nodes: self.nodes.clone(), leaves, sets: self.sets.clone() })
+    }
+
     /// Whether the tree adds to this output.
     pub(super) fn adds_to(&self, output: usize) -> bool {
         self.output.is_none_or(|own| own as usize == output)

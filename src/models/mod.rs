@@ -7,28 +7,35 @@
 //! To add one:
 //! 1. write a file with a parameter struct (`Deserialize`, `Serialize`, `JsonSchema`, `Default`,
 //!    `#[serde(default, deny_unknown_fields)]`) that implements [`params::Checked`];
-//! 2. implement [`Algorithm`] for a unit struct; `fit` calls [`TrainingSet::admit`] first, makes all
-//!    randomness from the seed and gives the same bytes at any number of threads;
+//! 2. implement [`Algorithm`] for a unit struct; `fit` (or `fit_binned`, where `encoding` is native) calls
+//!    [`TrainingSet::admit`] ([`BinnedSet::admit`]) first, makes all randomness from the seed and gives the
+//!    same bytes at any number of threads;
 //! 3. add it to [`ALGORITHMS`], and its numbers to `tests/reference/models.py`.
 
 mod baseline;
 mod elastic_net;
 mod ensemble;
+pub mod import;
 mod linear;
+mod link;
 mod logistic;
 mod newton;
 pub mod params;
 mod payload;
 mod predictor;
+mod preparation;
 mod standardise;
 mod training;
 mod tree;
 mod weighted;
 
-pub use predictor::{Form, Linear, Link, Predictor};
-pub use training::TrainingSet;
+pub use link::Link;
+pub use predictor::{Form, Linear, Predictor};
+pub use preparation::{Arithmetic, Lookup, Norm, Operation, Preparation, Step};
+pub use training::{BinnedSet, TrainingSet};
 
 use crate::error::{Error, Result, did_you_mean};
+use crate::features::Encoding;
 use crate::task::Task;
 
 /// `[model.params]` of the job file: what the user wrote, unchecked.
@@ -59,12 +66,37 @@ pub trait Algorithm: Sync {
     /// A usage error that names the parameter.
     fn check_params(&self, params: &Params) -> Result<()>;
 
+    /// What the features are to be: an algorithm with [`Encoding::Dense`] is fitted by [`fit`](Self::fit)
+    /// alone, one with [`Encoding::Native`] by [`fit_binned`](Self::fit_binned) alone.
+    fn encoding(&self) -> Encoding {
+        Encoding::Dense
+    }
+
+    /// The share of the training rows that a fit on bins only watches, to know when to stop; they are the
+    /// latest in time. None: it learns from all rows.
+    ///
+    /// # Errors
+    /// A usage error that names a wrong parameter.
+    fn watched(&self, params: &Params) -> Result<Option<f64>> {
+        self.check_params(params).map(|()| None)
+    }
+
     /// Learns from the training rows; the same inputs give the same bytes at any number of threads.
     ///
     /// # Errors
     /// Wrong parameters and tasks (usage), rows from which nothing can be learned (check), or a fit
     /// that does not converge (failed).
     fn fit(&self, training: &TrainingSet<'_>, params: &Params, seed: u64) -> Result<Predictor>;
+
+    /// Learns from binned training rows, as [`fit`](Self::fit) does from dense ones. The predictor takes
+    /// natively encoded rows.
+    ///
+    /// # Errors
+    /// Those of `fit`; usage where the algorithm does not learn from bins.
+    fn fit_binned(&self, set: &BinnedSet<'_>, params: &Params, seed: u64) -> Result<Predictor> {
+        let _ = (set, params, seed);
+        Err(Error::usage("the algorithm does not learn from binned features").with("algorithm", self.name()))
+    }
 }
 
 /// Every algorithm, in the order of help texts.

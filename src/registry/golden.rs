@@ -7,7 +7,7 @@
 //! takes like the types of the training query.
 
 use crate::error::{Error, Result, ResultExt};
-use crate::features::{ColumnKind, Encoder, Signature};
+use crate::features::{ColumnKind, Encoder, Signature, finite_rows};
 use crate::models::Predictor;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, StringArray, UInt64Array};
 use arrow::compute::{cast, take_record_batch};
@@ -51,6 +51,11 @@ impl Golden {
         let batch = match encoder.apply(&batch)?.kept {
             None => batch,
             Some(kept) => taken(&batch, &kept)?,
+        };
+        // JSON has no infinity; only imported models take it.
+        let batch = match finite_rows(signature, &batch)? {
+            (None, _) => batch,
+            (Some(kept), _) => taken(&batch, &kept)?,
         };
         if batch.num_rows() == 0 {
             return Err(Error::check(

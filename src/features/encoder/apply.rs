@@ -44,6 +44,10 @@ pub(super) fn apply(encoder: &Encoder, batch: &RecordBatch) -> Result<Encoded> {
                 let (values, missing) = to.split_at_mut(if *value { rows } else { 0 });
                 imputed.count(name, pass.number(array, name, *fill, values, missing)?);
             }
+            FittedColumn::Native { infinite } => pass.native(array, name, *infinite, to)?,
+            FittedColumn::Codes { levels, .. } => {
+                unseen.count(name, codes(array, levels, to).at("column", name)?);
+            }
             FittedColumn::Dropped { .. } if array.data_type().is_floating() => {
                 pass.number(array, name, 0.0, &mut [], &mut [])?;
             }
@@ -108,6 +112,39 @@ impl Pass {
         self.rejected.count(name, Reason::Infinite, infinite);
         Ok(imputed)
     }
+
+    /// Writes a number's values as they are, NaN where they are missing.
+    fn native(&mut self, array: &dyn Array, name: &str, infinite_passes: bool, values: &mut [f64]) -> Result<()> {
+        numbers_into(array, values).at("column", name)?;
+        if infinite_passes || values.iter().fold(true, |plain, value| plain & !value.is_infinite()) {
+            return Ok(());
+        }
+        let mut infinite = 0;
+        self.infinite.resize(self.rows, false);
+        for (flag, _) in self.infinite.iter_mut().zip(&*values).filter(|(_, value)| value.is_infinite()) {
+            *flag = true;
+            infinite += 1;
+        }
+        self.rejected.count(name, Reason::Infinite, infinite);
+        Ok(())
+    }
+}
+
+/// Writes each row's code. Gives how many rows have a value that is no level.
+fn codes(array: &dyn Array, levels: &Levels, to: &mut [f64]) -> Result<u64> {
+    const NULL: u32 = u32::MAX;
+    let none = levels.names().len() as u32;
+    let mut unseen = 0;
+    text_codes(
+        array,
+        NULL,
+        |text| levels.position(text).unwrap_or(none),
+        |row, code| {
+            unseen += u64::from(code == none);
+            to[row] = if code == NULL { f64::NAN } else { f64::from(code) };
+        },
+    )?;
+    Ok(unseen)
 }
 
 /// Sets each row's level to 1. Gives how many rows have none.

@@ -28,6 +28,22 @@ pub enum FittedColumn {
         /// What was cut because there were more than `max_categories` levels.
         folded: Folded,
     },
+    /// A numeric or boolean column as it is, missing values as NaN (native encoding).
+    Native {
+        /// Whether an infinite value is a value like any other; if not, it rejects its row. So for models of
+        /// other libraries alone.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        infinite: bool,
+    },
+    /// A category as the index of its level, null as NaN, and whatever is no level as the number of levels
+    /// (native encoding).
+    Codes {
+        /// The levels, in the order of their codes.
+        levels: Levels,
+        /// What shares the code of values never seen, because there were too many levels.
+        #[serde(default)]
+        folded: Folded,
+    },
     /// A column without use for a model.
     Dropped {
         /// Why.
@@ -35,7 +51,16 @@ pub enum FittedColumn {
     },
 }
 
-/// Levels that share "all zero", because there were too many.
+/// What an algorithm wants to be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// Numbers alone: what is missing is filled in, a category has one feature a level.
+    Dense,
+    /// One feature a column: NaN where a value is missing, a category as the code of its level.
+    Native,
+}
+
+/// Levels that share "all zero", or one code, because there were too many.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Folded {
     /// How many levels.
@@ -69,6 +94,7 @@ impl FittedColumn {
         match self {
             Self::Number { value, missing, .. } => usize::from(*value) + usize::from(*missing),
             Self::Category { levels, null_level, .. } => levels.names().len() + usize::from(*null_level),
+            Self::Native { .. } | Self::Codes { .. } => 1,
             Self::Dropped { .. } => 0,
         }
     }
@@ -84,6 +110,7 @@ impl FittedColumn {
                 let levels = levels.names().iter().map(|level| format!("{name}={level}"));
                 levels.chain(null_level.then(|| format!("{name} is null"))).collect()
             }
+            Self::Native { .. } | Self::Codes { .. } => vec![name.to_owned()],
             Self::Dropped { .. } => Vec::new(),
         }
     }
@@ -95,7 +122,7 @@ impl FittedColumn {
             Self::Number { value: false, .. } => {
                 Some("only whether it is missing is kept: all training rows with a value have the same".to_owned())
             }
-            Self::Category { levels, folded, .. } if folded.levels > 0 => {
+            Self::Category { levels, folded, .. } | Self::Codes { levels, folded } if folded.levels > 0 => {
                 let kept = levels.names().len();
                 let all = kept as u64 + folded.levels;
                 Some(format!(
@@ -116,7 +143,9 @@ impl FittedColumn {
             {
                 Ok(())
             }
-            Self::Category { .. } if kind == ColumnKind::Category => Ok(()),
+            Self::Category { levels, .. } if kind == ColumnKind::Category && levels.are_sorted() => Ok(()),
+            Self::Native { .. } if kind != ColumnKind::Category => Ok(()),
+            Self::Codes { levels, .. } if kind == ColumnKind::Category && !levels.names().is_empty() => Ok(()),
             _ => Err(Error::verification("the stored encoding does not fit the column")),
         }
     }

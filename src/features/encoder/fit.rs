@@ -157,22 +157,28 @@ fn fit_category(parts: &[ArrayRef], included: &[bool], options: &EncoderOptions)
         })?;
         first += part.len();
     }
-    let mut levels: Vec<(u64, String)> =
+    let levels: Vec<(u64, String)> =
         codes.into_iter().map(|(name, code)| (counts[code as usize], name)).filter(|(count, _)| *count > 0).collect();
     match (levels.len(), nulls) {
         (0, _) => return Ok(FittedColumn::Dropped { reason: Dropped::AllNull }),
         (1, 0) => return Ok(FittedColumn::Dropped { reason: Dropped::Constant }),
         _ => {}
     }
-    levels.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    let rest = levels.split_off(levels.len().min(options.max_categories));
-    let folded = Folded { levels: rest.len() as u64, rows: rest.iter().map(|(count, _)| count).sum() };
-    let mut names: Vec<String> = levels.into_iter().map(|(_, name)| name).collect();
-    names.sort_unstable();
+    let (kept, folded) = most_frequent(levels, options.max_categories);
+    let names = kept.into_iter().map(|(_, name)| name).collect();
     Ok(FittedColumn::Category { levels: Levels::new(names)?, null_level: nulls > 0, folded })
 }
 
-fn no_feature_left(encoder: &Encoder) -> Error {
+/// The `most` most frequent levels, ties by name, in the order of their names; and what was cut.
+pub(super) fn most_frequent(mut levels: Vec<(u64, String)>, most: usize) -> (Vec<(u64, String)>, Folded) {
+    levels.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    let rest = levels.split_off(levels.len().min(most));
+    let folded = Folded { levels: rest.len() as u64, rows: rest.iter().map(|(count, _)| count).sum() };
+    levels.sort_unstable_by(|a, b| a.1.cmp(&b.1));
+    (levels, folded)
+}
+
+pub(super) fn no_feature_left(encoder: &Encoder) -> Error {
     let warnings = encoder.warnings();
     let columns: Vec<String> = warnings.iter().map(|it| format!("`{}` {}", it.column, it.message)).collect();
     Error::check(format!("no feature is left to train on: {}", columns.join(", ")))

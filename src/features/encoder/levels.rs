@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// Levels sorted by name, without repetition; serialised as a list of strings.
+/// Levels in a fixed order, without repetition; serialised as a list of strings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct Levels {
@@ -14,13 +14,21 @@ pub struct Levels {
 }
 
 impl Levels {
-    /// The levels with these names, which must be sorted.
-    pub(super) fn new(names: Vec<String>) -> Result<Self> {
-        if names.windows(2).any(|pair| pair[0] >= pair[1]) {
-            return Err(Error::verification("the levels of a category are not sorted"));
+    /// The levels with these names, in this order.
+    ///
+    /// # Errors
+    /// `verification` where a name stands twice.
+    pub fn new(names: Vec<String>) -> Result<Self> {
+        let index: HashMap<_, _, _> = names.iter().zip(0u32..).map(|(name, level)| (name.clone(), level)).collect();
+        if index.len() != names.len() {
+            return Err(Error::verification("a level of a category stands twice"));
         }
-        let index = names.iter().zip(0u32..).map(|(name, level)| (name.clone(), level)).collect();
         Ok(Self { names, index })
+    }
+
+    /// Whether the levels are in the order of their names, as those of a one-hot category are.
+    pub(super) fn are_sorted(&self) -> bool {
+        self.names.is_sorted()
     }
 
     /// The names in order.
@@ -100,9 +108,10 @@ mod tests {
     }
 
     #[test]
-    fn unsorted_and_repeated_levels_are_refused() {
-        for names in [["b", "a"], ["a", "a"]] {
-            assert!(Levels::new(names.map(str::to_owned).to_vec()).is_err());
-        }
+    fn repeated_levels_are_refused_and_unsorted_ones_known() {
+        let levels = |names: [&str; 2]| Levels::new(names.map(str::to_owned).to_vec());
+        assert!(levels(["a", "a"]).is_err());
+        assert!(!levels(["b", "a"]).unwrap().are_sorted());
+        assert!(levels(["a", "b"]).unwrap().are_sorted());
     }
 }

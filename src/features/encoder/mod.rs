@@ -3,15 +3,20 @@
 //! A numeric or boolean column becomes one feature (its value) and, where training had missing values, a
 //! second one that says so. A category becomes one feature a level, 1 where the row has that level (one-hot).
 //! The rules for everything that is not plain are the table in [`crate::features`].
+//!
+//! Algorithms that take missing values and categories natively ask for [`Encoding::Native`]: each column that
+//! is not dropped is one feature, NaN where its value is missing, and a category is the code of its level.
 
 mod apply;
 mod column;
 mod fit;
 mod levels;
+mod native;
 
 pub use apply::Encoded;
-pub use column::{Dropped, FittedColumn, Folded};
+pub use column::{Dropped, Encoding, FittedColumn, Folded};
 pub use levels::Levels;
+pub use native::{NATIVE_LEVELS, NativeFit, finite_rows};
 
 use super::counts::Rejections;
 use super::signature::{Signature, SignatureColumn};
@@ -25,8 +30,9 @@ use std::collections::HashSet;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EncoderOptions {
-    /// How many levels of a category get a feature of their own: the most frequent in training, ties by
-    /// name. The others share "all zero" with values never seen. A null level does not count.
+    /// How many levels of a category get a feature of their own (natively: a code of their own, at most
+    /// [`NATIVE_LEVELS`]): the most frequent in training, ties by name. The others share "all zero", or one
+    /// code, with values never seen. A null level does not count.
     #[schemars(range(min = 1))]
     pub max_categories: usize,
 }
@@ -86,6 +92,16 @@ impl Encoder {
         fit::fit(signature, batches, rows, options)
     }
 
+    /// A native encoder that was not fitted here: that of a model of another library. One column each, in the
+    /// order of the signature.
+    ///
+    /// # Errors
+    /// `verification` where the columns do not fit the signature.
+    pub fn native(signature: Signature, columns: Vec<FittedColumn>) -> Result<Self> {
+        let (options, rejected) = (EncoderOptions::default(), Rejections::default());
+        Self::new(Stored { signature, options, columns, rows: 0, rejected })
+    }
+
     /// Encodes one batch: a pure function of the encoder and the batch, row by row independent.
     ///
     /// # Errors
@@ -95,7 +111,7 @@ impl Encoder {
     }
 
     /// The names of the features, in the order of the block's columns: `dep_delay`, `dep_delay_missing`,
-    /// `carrier=AA`, `carrier is null`. Unique: a name that is taken gets `_2`, `_3` ... behind it.
+    /// `carrier=AA`, `carrier is null`; natively the columns' own. Unique: a name that is taken gets `_2`, `_3` ... behind it.
     pub fn feature_names(&self) -> &[String] {
         &self.names
     }
@@ -201,6 +217,28 @@ mod tests {
     }
 
     #[test]
+    fn an_altered_native_encoder_is_refused() {
+        let good = r#"{"signature":{"columns":[{"name":"a","kind":"numeric","arrow_type":"Int64"},
+            {"name":"c","kind":"category","arrow_type":"Utf8"}]},"options":{"max_categories":100},
+            "columns":[{"encoding":"native"},{"encoding":"codes","levels":["b","a"],"folded":{"levels":0,"rows":0}}],
+            "rows":3,"rejected":{"rows":0,"counts":[]}}"#;
+        let encoder: Encoder = serde_json::from_str(good).unwrap();
+        assert_eq!(encoder.feature_names(), ["a", "c"]);
+        assert_eq!(serde_json::from_str::<Encoder>(&serde_json::to_string(&encoder).unwrap()).unwrap(), encoder);
+        for (from, to) in [
+            (r#""kind":"numeric""#, r#""kind":"category""#),
+            (r#""kind":"category""#, r#""kind":"boolean""#),
+            (r#"["b","a"]"#, r#"["b","b"]"#),
+            (r#"["b","a"]"#, "[]"),
+            (r#"{"encoding":"native"}"#, r#"{"encoding":"native","fill":1.0}"#),
+            (r#"{"encoding":"native"},"#, ""),
+        ] {
+            assert!(good.contains(from), "{from}");
+            assert!(serde_json::from_str::<Encoder>(&good.replace(from, to)).is_err(), "{to} was accepted");
+        }
+    }
+
+    #[test]
     fn an_altered_encoder_is_refused() {
         let good = r#"{"signature":{"columns":[{"name":"a","kind":"numeric","arrow_type":"Int64"}]},
             "options":{"max_categories":100},"columns":[{"encoding":"number","fill":0.1,"value":true,"missing":false}],
@@ -213,6 +251,10 @@ mod tests {
             (
                 r#"{"encoding":"number","fill":0.1,"value":true,"missing":false}"#,
                 r#"{"encoding":"category","levels":["b","a"],"null_level":false,"folded":{"levels":0,"rows":0}}"#,
+            ),
+            (
+                r#"{"encoding":"number","fill":0.1,"value":true,"missing":false}"#,
+                r#"{"encoding":"codes","levels":["a","b"]}"#,
             ),
             (r#""fill":0.1"#, r#""fill":1e999"#),
         ] {
