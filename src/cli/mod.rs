@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod evaluate;
 mod file;
+mod import;
 mod inspect;
 mod job;
 mod lookup;
@@ -97,7 +98,7 @@ enum Command {
         after_help = "Examples:\n  lakemill evaluate jobs/card_fraud.toml --interval 2018-06-13/2018-06-20\n  lakemill evaluate jobs/card_fraud.toml --interval 2018-06-20 --models champion,2"
     )]
     Evaluate(evaluate::Args),
-    /// List and show registered models, and the history of an alias
+    /// List and show registered models, their history, and import models of other libraries
     #[command(subcommand)]
     Models(models::Command),
     /// Make a version the champion

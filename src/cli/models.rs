@@ -31,6 +31,11 @@ pub(super) enum Command {
         #[command(flatten)]
         home: Home,
     },
+    /// Register a model of LightGBM, XGBoost or scikit-learn (ONNX), once it is shown to predict the same
+    #[command(
+        after_help = "Examples:\n  lakemill models import card_fraud model.txt --home demo/home --check rows.parquet --expected scores.parquet\n  lakemill models import card_fraud model.onnx --home demo/home --features tx_amount,tx_during_night"
+    )]
+    Import(super::import::Args),
     /// Who made which version the champion, when and why
     #[command(after_help = "Example:\n  lakemill models history card_fraud --home demo/home")]
     History {
@@ -73,6 +78,7 @@ pub(super) fn run(session: &Session, command: &Command) -> Result<()> {
         Command::List { model: None, home } => models(session, home),
         Command::List { model: Some(model), home } => versions(session, model, home),
         Command::Show { model, version, home } => show(session, model, version, home),
+        Command::Import(args) => super::import::run(session, args),
         Command::History { model, alias, home } => history(session, model, alias, home),
     }
 }
@@ -132,8 +138,8 @@ fn summary(described: &Described, aliases: &str) -> Value {
         "version": described.version.version,
         "aliases": aliases,
         "algorithm": artifact.algorithm,
-        "interval": artifact.windows.interval,
-        "rows": artifact.rows.train,
+        "interval": artifact.origin.is_none().then_some(&artifact.windows.interval),
+        "rows": artifact.origin.is_none().then_some(artifact.rows.train),
         "metrics": leading(&artifact.metrics),
         "sha256": described.version.sha256,
     })

@@ -57,6 +57,7 @@ pub fn describe(plan: &Plan, windows: &Windows, fitted: &Fitted, fingerprint: St
         job: serde_json::from_str(&spec.training_json()).unwrap_or_default(),
         fingerprint,
         binary_format: BINARY_FORMAT,
+        origin: None,
     })
 }
 

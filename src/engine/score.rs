@@ -65,6 +65,7 @@ pub async fn score_in(engine: &Engine, plan: &Plan, options: &ScoreOptions, run:
     let name = plan.job.spec.name.as_str();
     let version = registry.resolve(name, &options.model).await?;
     let model = registry.load(name, version).await?;
+    same_task(plan, &model)?;
     let sha256 = model.version.sha256.clone();
     let fingerprint = plan.scoring_fingerprint(version, &sha256);
     run.receipt.model = Some(ModelUsed { name: name.to_owned(), version, sha256 });
@@ -82,6 +83,19 @@ pub async fn score_in(engine: &Engine, plan: &Plan, options: &ScoreOptions, run:
     }
     run.identify(fingerprint);
     scoring.finish(run).await
+}
+
+/// An imported model predicts what its file says, and the predictions table has the columns that the job says.
+fn same_task(plan: &Plan, model: &LoadedModel) -> Result<()> {
+    let (job, own) = (plan.job.spec.model.task, model.artifact.task);
+    if job == own {
+        return Ok(());
+    }
+    Err(Error::usage("the model does not predict what the job says")
+        .with("task", job)
+        .with("the model's task", own)
+        .with("model version", model.version.version)
+        .hint(format!("set task = \"{own}\" in [model]")))
 }
 
 /// One interval on its way into the predictions table and the lookup table.
@@ -271,7 +285,8 @@ impl Scoring<'_> {
         run.identify(fingerprint);
         run.receipt.bytes_read = query.bytes();
         run.steps.begin("score");
-        let other = other_features(plan, &model.artifact.features);
+        let imported = model.artifact.origin.is_some();
+        let other = if imported { None } else { other_features(plan, &model.artifact.features) };
         if let Some(other) = other {
             tracing::warn!(model_version = model.version.version, "{other}; `run --retrain` trains on the new one");
         }
@@ -295,7 +310,7 @@ impl Scoring<'_> {
         run.receipt.rows_in = passed.rows_in;
         run.receipt.rows_out = passed.rows_out;
         run.receipt.rows_rejected = passed.rejected.rows;
-        run.receipt.data = json!({ "counts": passed, "sql_as_trained": other.is_none() });
+        run.receipt.data = json!({ "counts": passed, "sql_as_trained": (!imported).then(|| other.is_none()) });
         if passed.duplicate_keys > 0 {
             tracing::warn!(
                 rows = passed.duplicate_keys,

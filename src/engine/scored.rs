@@ -38,7 +38,7 @@ pub enum Wanted {
     HeldOut(f64, u64),
 }
 
-/// Runs the model's own SQL, with its own variables, over `span` and predicts every wanted row whose
+/// Runs the model's own SQL (an imported model's is the job's), with its own variables, over `span` and predicts every wanted row whose
 /// label is known.
 ///
 /// # Errors
@@ -53,8 +53,14 @@ pub async fn score_labelled(
     let features = &plan.job.spec.features;
     let label = features.label.clone().ok_or_else(no_label)?;
     let version = model.version.version;
-    let sql = FeatureSql::parse(&model.artifact.features.sql, &format!("the SQL inside version {version}"))?;
-    let query = FeatureQuery::of_model(engine, plan, &sql, span, &model.artifact.features).await?;
+    let query = match &model.artifact.origin {
+        // An imported model has no SQL of its own.
+        Some(_) => FeatureQuery::new(engine, plan, &plan.sql, span).await?,
+        None => {
+            let sql = FeatureSql::parse(&model.artifact.features.sql, &format!("the SQL inside version {version}"))?;
+            FeatureQuery::of_model(engine, plan, &sql, span, &model.artifact.features).await?
+        }
+    };
     model.artifact.signature().check(&query.schema()).at("model version", version)?;
     let mut scoring = LabelledScoring {
         labels: LabelReader::new(&label, model.artifact.task),

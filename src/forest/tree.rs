@@ -36,6 +36,11 @@ impl Child {
         self.0
     }
 
+    /// A reference to the split of this number.
+    pub(super) const fn split(index: usize) -> Self {
+        Self(index as u32)
+    }
+
     pub(super) const fn is_leaf(self) -> bool {
         self.0 & LEAF != 0
     }
@@ -87,6 +92,16 @@ impl Tree {
     /// The sets that [`Rule::Category`] refers to by number.
     pub fn sets(&self) -> &[CategorySet] {
         &self.sets
+    }
+
+    /// The tree as one of a forest with only this of `outputs` outputs; `None` where it adds nothing to it.
+    pub fn only(&self, output: usize, outputs: usize) -> Option<Self> {
+        let leaves = match self.output {
+            Some(own) if own as usize == output => self.leaves.clone(),
+            Some(_) => return None,
+            None => self.leaves.iter().skip(output).step_by(outputs.max(1)).copied().collect(),
+        };
+        Some(Self { output: Some(0), nodes: self.nodes.clone(), leaves, sets: self.sets.clone() })
     }
 
     /// Whether the tree adds to this output.

@@ -17,19 +17,25 @@ mod baseline;
 mod boosting;
 mod elastic_net;
 mod ensemble;
+pub mod import;
 mod importance;
 mod linear;
+mod link;
 mod logistic;
 mod newton;
 pub mod params;
 mod payload;
 mod predictor;
+mod preparation;
 mod standardise;
 mod training;
 mod tree;
+mod weighted;
 
 pub use importance::{Rise, measured_rows, permutation_importance};
-pub use predictor::{Form, Linear, Link, Predictor};
+pub use link::Link;
+pub use predictor::{Form, Linear, Predictor};
+pub use preparation::{Arithmetic, Lookup, Norm, Operation, Preparation, Step};
 pub use training::{BinnedSet, TrainingSet};
 
 use crate::error::{Error, Result, did_you_mean};

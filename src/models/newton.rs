@@ -5,7 +5,7 @@
 //! Statistical Learning*, 4.4.1). Each step solves the normal equations by Cholesky and is halved
 //! until the objective falls. All sums run in row order, so threads change no bit.
 
-use super::predictor::{logistic, softmax};
+use super::link::{logistic, softmax};
 use rayon::prelude::*;
 
 /// The Newton decrement, relative to the objective, at which a fit has converged.

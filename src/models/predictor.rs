@@ -1,15 +1,13 @@
 //! What a fit gives: a form that computes raw scores, and a link that makes predictions of them.
 
 use super::TrainingSet;
+use super::link::Link;
 use super::payload;
+use super::preparation::Preparation;
 use crate::error::{Error, Result};
 use crate::features::FeatureBlock;
 use crate::forest::Forest;
 use crate::task::Task;
-use serde::{Deserialize, Serialize};
-
-/// Rows of a column that a linear form passes over at a time, so that the sums stay in the cache.
-const STRETCH: usize = 2048;
 
 /// How raw scores are computed.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,20 +29,57 @@ pub struct Linear {
     pub intercepts: Vec<f64>,
 }
 
-/// What makes predictions of raw scores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Link {
-    /// The scores are the predictions.
-    Identity,
-    /// `1 / (1 + exp(-score))`.
-    Logistic,
-    /// `exp(score)` of each class over their sum.
-    Softmax,
-    /// Each class's own probability over their sum; equal shares where all are 0.
-    OneVsRest,
-    /// `exp(score)`: a logarithm was learned.
-    Exponential,
+impl Form {
+    /// How many raw scores a row gets.
+    pub fn scores(&self) -> usize {
+        match self {
+            Self::Constant(scores) => scores.len(),
+            Self::Linear(linear) => linear.intercepts.len(),
+            Self::Forest(forest) => forest.outputs(),
+        }
+    }
+
+    /// The same form with this score alone.
+    ///
+    /// # Errors
+    /// A score that does not exist.
+    pub fn only(&self, score: usize) -> Result<Self> {
+        if score >= self.scores() {
+            return Err(Error::verification("a form has no such score").with("score", score));
+        }
+        Ok(match self {
+            Self::Constant(scores) => Self::Constant(vec![scores[score]]),
+            Self::Linear(linear) => Self::Linear(Linear {
+                coefficients: vec![linear.coefficients[score].clone()],
+                intercepts: vec![linear.intercepts[score]],
+            }),
+            Self::Forest(forest) => {
+                let trees = forest.trees().iter().filter_map(|tree| tree.only(score, forest.outputs())).collect();
+                Self::Forest(Forest::new(forest.features(), vec![forest.base()[score]], forest.aggregation(), trees)?)
+            }
+        })
+    }
+
+    fn is_sound(&self, inputs: usize) -> bool {
+        let finite = |values: &[f64]| values.iter().all(|value| value.is_finite());
+        match self {
+            Self::Constant(scores) => finite(scores),
+            Self::Linear(linear) => {
+                linear.coefficients.len() == linear.intercepts.len()
+                    && finite(&linear.intercepts)
+                    && linear.coefficients.iter().all(|own| own.len() == inputs && finite(own))
+            }
+            Self::Forest(forest) => forest.features() == inputs,
+        }
+    }
+
+    fn score(&self, block: &FeatureBlock) -> Vec<f64> {
+        match self {
+            Self::Constant(scores) => scores.repeat(block.rows()),
+            Self::Linear(linear) => linear.score(block),
+            Self::Forest(forest) => forest.score(block),
+        }
+    }
 }
 
 /// A fitted model without its encoder: `features` numbers in, [`outputs`](Self::outputs) numbers out.
@@ -53,8 +88,10 @@ pub struct Predictor {
     task: Task,
     classes: usize,
     features: usize,
+    preparation: Option<Preparation>,
     form: Form,
     link: Link,
+    chosen: Option<u32>,
 }
 
 impl Predictor {
@@ -64,9 +101,23 @@ impl Predictor {
     /// A form that has not one score an output, one coefficient a feature, or a number that is not
     /// finite.
     pub fn new(task: Task, classes: usize, features: usize, form: Form, link: Link) -> Result<Self> {
-        let predictor = Self { task, classes, features, form, link };
-        predictor.check()?;
-        Ok(predictor)
+        Self { task, classes, features, preparation: None, form, link, chosen: None }.checked()
+    }
+
+    /// The same predictor behind steps that make the form's inputs of a row's features.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), by the number of features that the preparation takes.
+    pub fn behind(self, preparation: Preparation) -> Result<Self> {
+        Self { features: preparation.features(), preparation: Some(preparation), ..self }.checked()
+    }
+
+    /// A predictor with one output, of which only one of several linked scores is the prediction.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); a score that does not exist, a task with several outputs.
+    pub fn choosing(task: Task, classes: usize, features: usize, form: Form, link: Link, chosen: u32) -> Result<Self> {
+        Self { task, classes, features, preparation: None, form, link, chosen: Some(chosen) }.checked()
     }
 
     /// A predictor for the task of `training`.
@@ -74,27 +125,27 @@ impl Predictor {
         Self::new(training.task, training.classes, training.features.features(), form, link)
     }
 
-    fn check(&self) -> Result<()> {
-        let outputs = self.outputs();
-        let finite = |values: &[f64]| values.iter().all(|value| value.is_finite());
+    fn checked(self) -> Result<Self> {
         let classes = match self.task {
             Task::Binary => self.classes == 2,
             Task::Multiclass => self.classes >= 2,
             Task::Regression => self.classes == 0,
         };
-        let sound = classes
-            && match &self.form {
-                Form::Constant(scores) => scores.len() == outputs && finite(scores),
-                Form::Linear(linear) => {
-                    linear.intercepts.len() == outputs
-                        && linear.coefficients.len() == outputs
-                        && finite(&linear.intercepts)
-                        && linear.coefficients.iter().all(|own| own.len() == self.features && finite(own))
-                }
-                Form::Forest(forest) => forest.outputs() == outputs && forest.features() == self.features,
-            };
-        if sound {
-            return Ok(());
+        let scores = self.form.scores();
+        let outputs = match self.chosen {
+            Some(chosen) => self.outputs() == 1 && (chosen as usize) < scores,
+            None => self.outputs() == scores,
+        };
+        let pairs = !matches!(self.link, Link::ScoredPair | Link::ScoredPairLogistic) || scores == 3;
+        let inputs = match &self.preparation {
+            Some(preparation) => {
+                preparation.check()?;
+                (preparation.features() == self.features).then(|| preparation.inputs())
+            }
+            None => Some(self.features),
+        };
+        if classes && outputs && pairs && inputs.is_some_and(|inputs| self.form.is_sound(inputs)) {
+            return Ok(self);
         }
         Err(Error::verification("the numbers of a predictor do not fit its task and features, or are not finite"))
     }
@@ -129,6 +180,16 @@ impl Predictor {
         self.link
     }
 
+    /// The steps before the form, if there are any.
+    pub fn preparation(&self) -> Option<&Preparation> {
+        self.preparation.as_ref()
+    }
+
+    /// Which of the linked scores is the prediction; `None`: all are.
+    pub fn chosen(&self) -> Option<u32> {
+        self.chosen
+    }
+
     /// The predictions of all rows, row-major `rows x outputs`: the probability of the positive
     /// class, the probability of each class, or the value.
     ///
@@ -136,20 +197,27 @@ impl Predictor {
     /// result. A block of another width than [`features`](Self::features) gives NaN in every place.
     pub fn predict(&self, block: &FeatureBlock) -> Vec<f64> {
         let mut scores = self.raw(block);
-        self.link.apply(&mut scores, self.outputs());
-        scores
+        let width = self.form.scores();
+        self.link.apply(&mut scores, width);
+        match self.chosen {
+            Some(chosen) => scores.chunks_exact(width).map(|row| row[chosen as usize]).collect(),
+            None => scores,
+        }
     }
 
-    /// The scores before the link, row-major `rows x outputs`; NaN for a block of another width.
+    /// The scores before the link, row-major `rows x scores of the form`; NaN for a block of another width.
     pub fn raw(&self, block: &FeatureBlock) -> Vec<f64> {
         if block.features() != self.features {
-            return vec![f64::NAN; block.rows() * self.outputs()];
+            return vec![f64::NAN; block.rows() * self.form.scores()];
         }
-        match &self.form {
-            Form::Constant(scores) => scores.repeat(block.rows()),
-            Form::Linear(linear) => linear.score(block),
-            Form::Forest(forest) => forest.score(block),
+        let Some(preparation) = &self.preparation else { return self.form.score(block) };
+        let stretch = preparation.stretch();
+        let mut scores = Vec::with_capacity(block.rows() * self.form.scores());
+        for start in (0..block.rows()).step_by(stretch) {
+            let count = stretch.min(block.rows() - start);
+            scores.extend(self.form.score(&preparation.apply(block, start, count)));
         }
+        scores
     }
 
     /// The predictor as an Arrow IPC file; equal predictors give equal bytes.
@@ -169,87 +237,9 @@ impl Predictor {
     }
 }
 
-impl Linear {
-    /// Column by column; every row adds its features in the same order, whatever the block.
-    fn score(&self, block: &FeatureBlock) -> Vec<f64> {
-        let (rows, outputs) = (block.rows(), self.intercepts.len());
-        let mut scores = vec![0.0; rows * outputs];
-        let mut sums = [0.0; STRETCH];
-        for start in (0..rows).step_by(STRETCH) {
-            let count = STRETCH.min(rows - start);
-            for (output, coefficients) in self.coefficients.iter().enumerate() {
-                sums[..count].fill(self.intercepts[output]);
-                for (feature, coefficient) in coefficients.iter().enumerate() {
-                    let column = &block.column(feature)[start..start + count];
-                    for (sum, value) in sums[..count].iter_mut().zip(column) {
-                        *sum += coefficient * value;
-                    }
-                }
-                for (row, sum) in sums[..count].iter().enumerate() {
-                    scores[(start + row) * outputs + output] = *sum;
-                }
-            }
-        }
-        scores
-    }
-}
-
-impl Link {
-    /// Turns row-major raw scores into predictions.
-    pub fn apply(self, scores: &mut [f64], outputs: usize) {
-        match self {
-            Self::Identity => {}
-            Self::Logistic => scores.iter_mut().for_each(|score| *score = logistic(*score)),
-            Self::Softmax => scores.chunks_mut(outputs).for_each(softmax),
-            Self::OneVsRest => scores.chunks_mut(outputs).for_each(normalise),
-            Self::Exponential => scores.iter_mut().for_each(|score| *score = score.exp()),
-        }
-    }
-}
-
-/// `1 / (1 + exp(-score))`, without overflow on either side.
-pub(super) fn logistic(score: f64) -> f64 {
-    if score >= 0.0 {
-        1.0 / (1.0 + (-score).exp())
-    } else {
-        let odds = score.exp();
-        odds / (1.0 + odds)
-    }
-}
-
-/// Probabilities of one row in place of its scores.
-pub(super) fn softmax(row: &mut [f64]) {
-    let highest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let mut sum = 0.0;
-    for score in row.iter_mut() {
-        *score = (*score - highest).exp();
-        sum += *score;
-    }
-    row.iter_mut().for_each(|score| *score /= sum);
-}
-
-fn normalise(row: &mut [f64]) {
-    let sum: f64 = row.iter().sum();
-    let equal = 1.0 / row.len() as f64;
-    row.iter_mut().for_each(|share| *share = if sum > 0.0 { *share / sum } else { equal });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn links_are_stable_at_the_ends() {
-        assert_eq!(logistic(-1e4), 0.0);
-        assert_eq!(logistic(1e4), 1.0);
-        assert_eq!(logistic(0.0), 0.5);
-        let mut row = [1e300, 0.0, -1e300];
-        softmax(&mut row);
-        assert_eq!(row, [1.0, 0.0, 0.0]);
-        let mut row = [0.0, 0.0];
-        normalise(&mut row);
-        assert_eq!(row, [0.5, 0.5]);
-    }
 
     #[test]
     fn a_block_of_another_width_is_never_scored() {

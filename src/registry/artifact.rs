@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 /// The version of the format of `artifact.json` and of alias records; raised with every change.
 ///
-/// 2 added the job's settings, which class was taken for which, and point-in-time joins; 3 what each feature
-/// was of use. Files of older formats lack them and are still read.
+/// 2 added the job's settings, which class was taken for which, and point-in-time joins; 3 of what use each feature
+/// was, and where an imported model came from. Files of older formats lack them and are still read.
 pub const FORMAT: u32 = 3;
 
 /// A trained model without its predictor.
@@ -68,6 +68,44 @@ pub struct Artifact {
     pub fingerprint: String,
     /// The version of the rules by which a fingerprint stands for bytes.
     pub binary_format: u32,
+    /// Where an imported model came from; absent for a model that was trained here. Since format 3: what else an
+    /// artifact says of a training is empty then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+/// The file of another library that a model was imported from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// Its name, without its place.
+    pub file: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Over its bytes (hex).
+    pub sha256: String,
+    /// The format, as the importer is called.
+    pub format: String,
+    /// What it says of itself: the format's version, the objective, how many trees.
+    pub facts: Map<String, Value>,
+    /// What somebody should know who compares predictions with those of the library.
+    pub notes: Vec<String>,
+    /// The features' names in the file, where it names them, in the order of the columns.
+    pub features: Vec<Option<String>>,
+    /// What was shown on rows with known predictions; absent where nothing was.
+    pub parity: Option<Parity>,
+}
+
+/// That predictions are those of the library.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parity {
+    /// On how many rows.
+    pub rows: u64,
+    /// How far a prediction might be off: absolutely up to 1, relatively beyond.
+    pub tolerance: f64,
+    /// How far the worst one was.
+    pub largest_difference: f64,
 }
 
 impl Artifact {
@@ -97,8 +135,8 @@ pub struct FeatureRise {
     pub rise: Measured,
 }
 
-/// The SQL of a model and what its columns are for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// The SQL of a model and what its columns are for; all empty for an imported model.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeatureSql {
     /// As written.
@@ -125,7 +163,7 @@ pub struct FeatureSql {
 }
 
 /// Spans of time, each as an interval is written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingWindows {
     /// The interval that the training was asked for.
@@ -186,7 +224,7 @@ pub struct Measured {
 }
 
 /// What a model has to beat.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Baseline {
     /// The algorithm's name.

@@ -2,6 +2,8 @@
 //!
 //! A pure function of the artifact: no clock, so that the same version has the same card.
 
+mod imported;
+
 use super::artifact::{Artifact, Measured};
 use super::files::Described;
 use super::reproduce;
@@ -19,6 +21,9 @@ const CLASSES_SHOWN: usize = 12;
 /// The card of a version.
 pub fn render(described: &Described) -> String {
     let artifact = &described.artifact;
+    if let Some(origin) = &artifact.origin {
+        return imported::render(described, origin);
+    }
     let sections = [
         summary(described),
         section("Data", &data(artifact)),
@@ -263,6 +268,14 @@ fn parameters(artifact: &Artifact) -> String {
     rows.push(given("class weights", artifact.class_weight.clone().unwrap_or_else(|| "all the same".to_owned())));
     rows.extend(artifact.features.vars.iter().map(|(name, value)| given(&format!("${name}"), value.to_string())));
     table(["parameter", "value"], &rows)
+}
+
+/// Parameters of an import as flags.
+fn parameters_of(params: &serde_json::Map<String, serde_json::Value>) -> String {
+    params
+        .iter()
+        .map(|(name, value)| format!(" --{name} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+        .collect()
 }
 
 /// The job file and the command that train the same model, with every table that has versions pinned.

@@ -25,8 +25,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "engine",
         &[
-            "error", "features", "interval", "job", "lake", "lookup", "metrics", "models", "plan", "query", "registry",
-            "runtime", "tables", "task",
+            "error", "features", "forest", "interval", "job", "lake", "lookup", "metrics", "models", "plan", "query",
+            "registry", "runtime", "tables", "task",
         ],
     ),
     ("demo", &["error", "interval"]),

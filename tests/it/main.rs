@@ -24,6 +24,7 @@ mod lookup;
 mod metrics;
 mod metrics_gate;
 mod models;
+mod models_import;
 mod models_payload;
 mod models_rules;
 mod models_traps;

@@ -2,6 +2,8 @@
 
 /// Values that are ranked at a time: what the passes below hold in the first-level cache.
 const CHUNK: usize = 64;
+/// So few boundaries are compared one by one.
+const FEW: usize = 4;
 /// Adding it to a number from 0 to 2^32 leaves the number, rounded, in the low bits.
 const MAGIC: f64 = 4_503_599_627_370_496.0;
 /// The most buckets of a grid.
@@ -78,10 +80,28 @@ impl Cuts {
     pub fn rank(&self, values: &[f64], ranks: &mut [u16]) {
         match self.halvings {
             0 => ranks.fill(0),
+            _ if self.count <= FEW => self.count_below(values, ranks),
             1 => self.search::<1>(values, ranks),
             2 => self.search::<2>(values, ranks),
             3 => self.search::<3>(values, ranks),
             _ => self.search::<0>(values, ranks),
+        }
+    }
+
+    /// Each value against each boundary.
+    #[inline(always)]
+    fn count_below(&self, values: &[f64], ranks: &mut [u16]) {
+        let mut below = [0_u64; CHUNK];
+        for (values, ranks) in values.chunks(CHUNK).zip(ranks.chunks_mut(CHUNK)) {
+            below.fill(0);
+            for cut in &self.padded[..self.count] {
+                for (below, value) in below.iter_mut().zip(values) {
+                    *below += u64::from(cut < value);
+                }
+            }
+            for (rank, below) in ranks.iter_mut().zip(below) {
+                *rank = below as u16;
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::boundary::{at_most, below};
 use super::cuts::Cuts;
-use super::program::{Member, Test};
+use super::members::{Member, Test};
 use super::source::{Bytes, Change, Classes, Codes, Source};
 use crate::forest::{CategorySet, Comparison, Forest, Node, Rule, Side};
 
@@ -57,6 +57,11 @@ impl Plan {
                 }
             }
         }
+        // In the order of the block's columns, which lie one after the other in memory.
+        asked.sort_by_key(|own| own.slot);
+        for (place, own) in asked.iter().enumerate() {
+            slots[own.slot] = place as u32;
+        }
         let sources = asked.into_iter().map(Asked::source).collect::<Option<_>>()?;
         Some(Self { sources, slots, columns: [0; 2] })
     }
@@ -66,10 +71,13 @@ impl Plan {
         let index = self.slots[slot(node)] as usize;
         let (change, side) = Change::of(node.missing);
         let missing_right = side == Side::Right && change != Change::NanIsZero;
-        let member = match (&self.sources[index].codes, node.rule) {
+        let test = match (&self.sources[index].codes, node.rule) {
             (Codes::Classes(classes), Rule::Category { set }) => {
                 let members = classes.members(&sets[set as usize], side);
-                Test::Set(members.into_iter().map(|left| if left { i8::MIN } else { i8::MAX }).collect())
+                let few = classes.are_few();
+                let column = if few { self.class_column(index) } else { self.wide_column(index, false) };
+                let test = if few { Test::small(&members) } else { Test::large(&members) };
+                return Split::Member(Member { column, test });
             }
             (Codes::Ranks(cuts), rule) => match (rule, boundaries(rule)) {
                 (Rule::Threshold { comparison: Comparison::Equal, .. }, [before, Some(last)]) => {
@@ -83,8 +91,15 @@ impl Plan {
             // Sources are made from the rules themselves, so classes have only category rules.
             (Codes::Classes(_), Rule::Threshold { .. }) => Test::Range(1, 0, false),
         };
-        let marked = matches!(member, Test::Range(..));
-        Split::Member(Member { column: self.wide_column(index, marked), test: member })
+        Split::Member(Member { column: self.wide_column(index, true), test })
+    }
+
+    /// The column of bytes that holds the classes of a source.
+    fn class_column(&mut self, source: usize) -> u32 {
+        let next = self.columns[0];
+        let column = *self.sources[source].classes.get_or_insert(next);
+        self.columns[0] = next.max(column + 1);
+        column
     }
 
     /// The column of bytes that tells a place, and the byte up to which values go left.
@@ -97,7 +112,7 @@ impl Plan {
     }
 
     /// The wide column of a source with missing values at this end.
-    pub fn wide_column(&mut self, source: usize, missing_right: bool) -> u32 {
+    fn wide_column(&mut self, source: usize, missing_right: bool) -> u32 {
         let next = self.columns[1];
         let column = *self.sources[source].wide[usize::from(missing_right)].get_or_insert(next);
         self.columns[1] = next.max(column + 1);
@@ -113,7 +128,14 @@ impl Asked {
         } else {
             Codes::Classes(Classes::new(self.codes)?)
         };
-        Some(Source { feature: self.slot / KINDS, change, codes, bytes: Default::default(), wide: [None; 2] })
+        Some(Source {
+            feature: self.slot / KINDS,
+            change,
+            codes,
+            bytes: Default::default(),
+            wide: [None; 2],
+            classes: None,
+        })
     }
 }
 

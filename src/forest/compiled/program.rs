@@ -1,14 +1,15 @@
 //! One tree as the kernels take it.
 
-use super::STRIP;
-use super::deep::Hops;
 use super::kernel::{Kernel, Step};
+use super::members::Member;
+use super::parts::{Parted, hang};
 use super::plan::{Plan, SCRATCH, Split};
-use super::source::MISSING;
 use crate::forest::{Child, Tree};
 
-/// The most leaves of a tree whose leaves are told apart by one byte.
+/// The most leaves that one byte tells apart.
 pub(super) const NARROW: usize = 256;
+/// Questions of one tree that are worked out for every row, whether it comes by or not.
+const MEMBERS: usize = 256;
 
 /// A tree, and what must be worked out before it is walked.
 #[derive(Debug, Clone)]
@@ -21,10 +22,10 @@ pub(super) struct Program {
 /// How a tree is walked.
 #[derive(Debug, Clone)]
 pub(super) enum Body {
-    /// Every split for every row.
-    Narrow(Vec<Step>, Vec<LeafTable>),
-    /// Each row down its own path.
-    Deep(Hops),
+    /// As one part.
+    Whole(Vec<Step>, Vec<LeafTable>),
+    /// Part by part.
+    Parted(Parted),
 }
 
 /// The leaf values of a tree for one output, from left to right.
@@ -48,76 +49,53 @@ impl LeafTable {
     }
 }
 
-/// A question whose answer is worked out for all rows of a strip at once.
-#[derive(Debug, Clone)]
-pub(super) struct Member {
-    /// The wide column of ranks or classes.
-    pub column: u32,
-    pub test: Test,
-}
-
-/// Which codes go left.
-#[derive(Debug, Clone)]
-pub(super) enum Test {
-    /// Ranks from the first to the second; with the flag, missing values too.
-    Range(u16, u16, bool),
-    /// -128 for each class that goes left, 127 for others.
-    Set(Vec<i8>),
-}
-
-impl Member {
-    /// -128 for each row that goes left, 127 for others.
-    pub fn bytes(&self, codes: &[u16; STRIP], bytes: &mut [i8; STRIP]) {
-        match &self.test {
-            Test::Range(low, high, missing_left) => {
-                for (byte, code) in bytes.iter_mut().zip(codes) {
-                    let within = (code >= low) & (code <= high);
-                    *byte = if within | (*missing_left & (*code == MISSING)) { i8::MIN } else { i8::MAX };
-                }
-            }
-            Test::Set(table) => {
-                for (byte, code) in bytes.iter_mut().zip(codes) {
-                    *byte = table[usize::from(*code)];
-                }
-            }
-        }
-    }
-
-    /// The rank 0 for each row that goes left, [`MISSING`] for others.
-    pub fn ranks(&self, codes: &[u16; STRIP], ranks: &mut [u16; STRIP]) {
-        let mut bytes = [0; STRIP];
-        self.bytes(codes, &mut bytes);
-        for (rank, byte) in ranks.iter_mut().zip(bytes) {
-            *rank = if byte < 0 { 0 } else { MISSING };
-        }
-    }
-}
-
-/// A tree in the form that suits its size; `None` where it has too many questions for a deep tree.
+/// A tree in the form that suits its size; `None` where walking it row by row is faster.
 pub(super) fn compile(tree: &Tree, outputs: usize, plan: &mut Plan, kernel: Kernel) -> Option<Program> {
     let mut members = Vec::new();
+    let below = leaves_below(tree);
     let body = if tree.nodes().len() < NARROW {
-        narrow(tree, outputs, plan, kernel, &mut members)
+        let (steps, order) = steps(tree, tree.root(), &below, plan, &mut members);
+        let tables = tables(tree, outputs).map(|(output, column, width)| {
+            let values = order.iter().map(|leaf| tree.leaves()[leaf.index() * width + column]);
+            LeafTable::new(output, values, kernel)
+        });
+        Body::Whole(steps, tables.collect())
+    } else if tree.nodes().len() < kernel.most_leaves() {
+        Body::Parted(Parted::new(tree, outputs, &below, plan, &mut members))
     } else {
-        Body::Deep(Hops::new(tree, plan, &mut members)?)
+        return None;
     };
-    Some(Program { members, body })
+    (members.len() <= MEMBERS).then_some(Program { members, body })
 }
 
-fn narrow(tree: &Tree, outputs: usize, plan: &mut Plan, kernel: Kernel, members: &mut Vec<Member>) -> Body {
-    let below = leaves_below(tree);
-    let leaves_of = |child: Child| if child.is_leaf() { 1 } else { below[child.index()] };
-    let mut order = vec![0; tree.nodes().len() + 1];
-    let mut steps = Vec::with_capacity(tree.nodes().len());
-    // A part of the tree, and the number of its leftmost leaf.
-    let mut open = vec![(tree.root(), 0_u32)];
+/// The outputs to which a tree adds, the place of each among the values of a leaf, and how many a leaf has.
+pub(super) fn tables(tree: &Tree, outputs: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    let (first, width) = match tree.output() {
+        Some(output) => (output as usize, 1),
+        None => (0, outputs),
+    };
+    (0..width).map(move |column| (first + column, column, width))
+}
+
+/// The steps of the part of a tree below `root`, and its ends from left to right: leaves, and splits
+/// that begin another part, which are those with one leaf in `below`.
+pub(super) fn steps(
+    tree: &Tree,
+    root: Child,
+    below: &[usize],
+    plan: &mut Plan,
+    members: &mut Vec<Member>,
+) -> (Vec<Step>, Vec<Child>) {
+    let (mut steps, mut ends) = (Vec::new(), Vec::new());
+    // A part of the tree, and the number of its leftmost leaf; left sides are popped first.
+    let mut open = vec![(root, 0)];
     while let Some((part, at)) = open.pop() {
-        if part.is_leaf() {
-            order[at as usize] = part.index();
+        if part.is_leaf() || (part != root && below[part.index()] == 1) {
+            ends.push(part);
             continue;
         }
         let node = &tree.nodes()[part.index()];
-        let to = at + leaves_of(node.left);
+        let to = at + leaves_of(node.left, below);
         let (column, bin) = match plan.split(node, tree.sets()) {
             Split::Rank(source, place, missing_right) => plan.byte_column(source, place, missing_right),
             Split::Member(member) => {
@@ -129,21 +107,24 @@ fn narrow(tree: &Tree, outputs: usize, plan: &mut Plan, kernel: Kernel, members:
         open.push((node.right, to));
         open.push((node.left, at));
     }
-    let (first, width) = match tree.output() {
-        Some(output) => (output as usize, 1),
-        None => (0, outputs),
-    };
-    let value = |leaf: &usize, column: usize| tree.leaves()[leaf * width + column];
-    let table = |column| LeafTable::new(first + column, order.iter().map(|leaf| value(leaf, column)), kernel);
-    Body::Narrow(steps, (0..width).map(table).collect())
+    (steps, ends)
 }
 
-/// How many leaves lie below each split.
-fn leaves_below(tree: &Tree) -> Vec<u32> {
+/// How many leaves lie below each split. No part has more than [`NARROW`]: where one would, splits
+/// become the roots of other parts, and have themselves the number 1.
+fn leaves_below(tree: &Tree) -> Vec<usize> {
     let mut below = vec![0; tree.nodes().len()];
     for (index, node) in tree.nodes().iter().enumerate().rev() {
-        let count = |child: Child| if child.is_leaf() { 1 } else { below[child.index()] };
-        below[index] = count(node.left) + count(node.right);
+        below[index] = leaves_of(node.left, &below) + leaves_of(node.right, &below);
+        if below[index] > NARROW {
+            hang(node, &mut below);
+            below[index] = leaves_of(node.left, &below) + leaves_of(node.right, &below);
+        }
     }
     below
+}
+
+/// How many leaves a child counts.
+pub(super) fn leaves_of(child: Child, below: &[usize]) -> usize {
+    if child.is_leaf() { 1 } else { below[child.index()] }
 }

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 /// Boundaries that one byte tells apart: a value's rank among 255 of them is 0 to 255.
 const BANK: usize = u8::MAX as usize;
-/// The wide rank of a missing value that goes right, and the class of codes in no set, are its ends.
+/// The values of a byte.
+const BYTE: usize = BANK + 1;
+/// The rank of a missing value in the wide columns that tell it.
 pub(super) const MISSING: u16 = u16::MAX;
 /// Codes up to this one are looked up in a table, others searched.
 const TABLE: usize = 1 << 16;
@@ -73,6 +75,8 @@ pub(super) struct Source {
     pub bytes: BTreeMap<Bytes, u32>,
     /// The numbers of the wide columns: missing values have the rank 0, or [`MISSING`].
     pub wide: [Option<u32>; 2],
+    /// The column of bytes with classes as they are, not compared but looked up.
+    pub classes: Option<u32>,
 }
 
 /// What the values of a source are turned into.
@@ -104,6 +108,11 @@ impl Source {
         }
         if let Some(column) = self.wide[0] {
             wide[column as usize] = codes;
+        }
+        if let Some(column) = self.classes {
+            for (byte, class) in bytes[column as usize].iter_mut().zip(&codes) {
+                *byte = *class as i8;
+            }
         }
         for (kind, column) in self.bytes.iter().filter(|(kind, _)| !kind.missing_right) {
             narrow(&codes, kind.bank, &mut bytes[*column as usize]);
@@ -156,6 +165,11 @@ impl Classes {
             }
         }
         Some(Self { codes, table })
+    }
+
+    /// Whether a byte tells all classes apart, that of missing values included.
+    pub fn are_few(&self) -> bool {
+        self.codes.len() + 2 <= BYTE
     }
 
     /// For each class, whether the set holds it; the last one stands for missing values.

@@ -11,7 +11,7 @@
 mod file;
 mod trees;
 
-use super::{Form, Linear, Link, Predictor};
+use super::{Form, Linear, Link, Predictor, Preparation};
 use crate::error::{Error, Result};
 use crate::forest::{Aggregation, Forest};
 use crate::task::Task;
@@ -39,6 +39,12 @@ struct Header {
     features: usize,
     link: Link,
     form: FormHeader,
+    /// The steps before the form, of an imported pipeline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    preparation: Option<Preparation>,
+    /// The only linked score that is a prediction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    chosen: Option<u32>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -78,6 +84,8 @@ pub(super) fn encode(predictor: &Predictor) -> Result<Vec<u8>> {
         features: predictor.features(),
         link: predictor.link(),
         form,
+        preparation: predictor.preparation().cloned(),
+        chosen: predictor.chosen(),
     };
     let json = serde_json::to_string(&header).map_err(|reason| unwritten(&reason))?;
     write(&json, columns, arrays).map_err(|reason| unwritten(&reason))
@@ -132,19 +140,32 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Predictor> {
             .hint("use a newer lakemill, or train the model again"));
     }
     let header: Header = serde_json::from_str(text).map_err(broken)?;
-    let features = header.features;
+    // The form sees what the preparation makes of the features.
+    let inputs = header.preparation.as_ref().map_or(header.features, Preparation::inputs);
     let form = match header.form {
         FormHeader::Constant => Form::Constant(read_outputs(&file)?.0),
         FormHeader::Linear => {
             let (intercepts, coefficients) = read_outputs(&file)?;
             Form::Linear(Linear { coefficients, intercepts })
         }
-        FormHeader::Average { base } => read_forest(&file, version, features, base, Aggregation::Average)?,
-        FormHeader::Sum { base } => read_forest(&file, version, features, base, Aggregation::Sum)?,
-        FormHeader::Minimum { base } => read_forest(&file, version, features, base, Aggregation::Minimum)?,
-        FormHeader::Maximum { base } => read_forest(&file, version, features, base, Aggregation::Maximum)?,
+        FormHeader::Average { base } => read_forest(&file, version, inputs, base, Aggregation::Average)?,
+        FormHeader::Sum { base } => read_forest(&file, version, inputs, base, Aggregation::Sum)?,
+        FormHeader::Minimum { base } => read_forest(&file, version, inputs, base, Aggregation::Minimum)?,
+        FormHeader::Maximum { base } => read_forest(&file, version, inputs, base, Aggregation::Maximum)?,
     };
-    Predictor::new(header.task, header.classes, features, form, header.link)
+    let (task, classes, link) = (header.task, header.classes, header.link);
+    let predictor = match header.chosen {
+        Some(chosen) => Predictor::choosing(task, classes, inputs, form, link, chosen)?,
+        None => Predictor::new(task, classes, inputs, form, link)?,
+    };
+    let predictor = match header.preparation {
+        Some(preparation) => predictor.behind(preparation)?,
+        None => predictor,
+    };
+    if predictor.features() == header.features {
+        return Ok(predictor);
+    }
+    Err(file::broken("its preparation takes another number of features"))
 }
 
 #[derive(Deserialize)]

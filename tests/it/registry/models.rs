@@ -140,5 +140,6 @@ fn artifact(model: &str, fingerprint: &str, encoder: Encoder) -> Artifact {
         }),
         fingerprint: fingerprint.to_owned(),
         binary_format: 1,
+        origin: None,
     }
 }

@@ -46,3 +46,24 @@ fn walk_registers<const N: usize>(steps: &[Step], columns: &[[i8; STRIP]], first
         unsafe { _mm256_storeu_si256(leaves.as_mut_ptr().add(register * ROWS).cast(), *at) };
     }
 }
+
+/// The byte of a class among 32 is that of one of two tables of 16, its bit that of a third table.
+#[target_feature(enable = "avx2")]
+pub(super) fn look_up(bits: &[u8; 32], classes: &[i8; STRIP], answers: &mut [i8; STRIP]) {
+    let tables = bits.as_chunks::<16>().0;
+    // SAFETY: a table has 16 bytes; the loads need no alignment.
+    let [low, high] = std::array::from_fn(|half| unsafe { _mm_loadu_si128(tables[half].as_ptr().cast()) });
+    let [low, high] = [low, high].map(|half| _mm256_broadcastsi128_si256(half));
+    let bit = _mm256_set1_epi64x(i64::from_le_bytes([1, 2, 4, 8, 16, 32, 64, 128_u8]));
+    let [seven, thirty_one, highest] = [7, 31, i8::MAX].map(|byte| _mm256_set1_epi8(byte));
+    for (classes, answers) in classes.as_chunks::<ROWS>().0.iter().zip(answers.as_chunks_mut::<ROWS>().0) {
+        // SAFETY: `classes` has 32 bytes; the load needs no alignment.
+        let classes = unsafe { _mm256_loadu_si256(classes.as_ptr().cast()) };
+        let byte = _mm256_and_si256(_mm256_srli_epi16::<3>(classes), thirty_one);
+        let byte = _mm256_blendv_epi8(_mm256_shuffle_epi8(low, byte), _mm256_shuffle_epi8(high, byte), classes);
+        let bit = _mm256_shuffle_epi8(bit, _mm256_and_si256(classes, seven));
+        let member = _mm256_cmpeq_epi8(_mm256_and_si256(byte, bit), bit);
+        // SAFETY: `answers` has 32 bytes; the store needs no alignment.
+        unsafe { _mm256_storeu_si256(answers.as_mut_ptr().cast(), _mm256_xor_si256(member, highest)) };
+    }
+}

@@ -134,3 +134,26 @@ fn join_block(bytes: [__m512i; 8], aggregates: &mut [f64; BLOCK], join: &impl Fn
         }
     }
 }
+
+/// The byte of a class among 32 is that of one of two tables of 16, its bit that of a third table.
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn look_up(bits: &[u8; 32], classes: &[i8; STRIP], answers: &mut [i8; STRIP]) {
+    let tables = bits.as_chunks::<16>().0;
+    // SAFETY: a table has 16 bytes; the loads need no alignment.
+    let [low, high] = std::array::from_fn(|half| unsafe { _mm_loadu_si128(tables[half].as_ptr().cast()) });
+    let [low, high] = [low, high].map(|half| _mm512_broadcast_i32x4(half));
+    let bit = _mm512_set1_epi64(i64::from_le_bytes([1, 2, 4, 8, 16, 32, 64, 128_u8]));
+    let [seven, thirty_one] = [7, 31].map(|byte| _mm512_set1_epi8(byte));
+    let [left, right] = [i8::MIN, i8::MAX].map(|byte| _mm512_set1_epi8(byte));
+    for (classes, answers) in classes.as_chunks::<BLOCK>().0.iter().zip(answers.as_chunks_mut::<BLOCK>().0) {
+        // SAFETY: `classes` has 64 bytes; the load needs no alignment.
+        let classes = unsafe { _mm512_loadu_si512(classes.as_ptr().cast()) };
+        let byte = _mm512_and_si512(_mm512_srli_epi16::<3>(classes), thirty_one);
+        let upper = _mm512_movepi8_mask(classes);
+        let byte = _mm512_mask_shuffle_epi8(_mm512_shuffle_epi8(low, byte), upper, high, byte);
+        let bit = _mm512_shuffle_epi8(bit, _mm512_and_si512(classes, seven));
+        let member = _mm512_test_epi8_mask(byte, bit);
+        // SAFETY: `answers` has 64 bytes; the store needs no alignment.
+        unsafe { _mm512_storeu_si512(answers.as_mut_ptr().cast(), _mm512_mask_mov_epi8(right, member, left)) };
+    }
+}

@@ -1,7 +1,8 @@
-//! The two loops in which forests spend their time, once for each instruction set.
+//! The loops in which forests spend their time, once for each instruction set.
 //!
 //! *Walk* finds the leaf of every row of a strip in one tree; *join* looks the leaf's value up and
-//! joins it to the row's aggregate, in `f64`. Both are exact, so that all give the same bytes.
+//! joins it to the row's aggregate, in `f64`; *look up* answers whether categories are members. All
+//! are exact, so that all instruction sets give the same bytes.
 //!
 //! | instructions | needs | walk | join |
 //! |---|---|---|---|
@@ -94,6 +95,11 @@ impl Kernel {
         Self(if instructions.is_available() { instructions } else { Instructions::Portable })
     }
 
+    /// Trees with more leaves are walked faster row by row.
+    pub fn most_leaves(self) -> usize {
+        if self.0 == Instructions::Portable { 1024 } else { 4096 }
+    }
+
     /// Whether leaf tables are looked up as planes of bytes.
     pub fn wants_planes(self) -> bool {
         self.0 == Instructions::Avx512Vbmi
@@ -126,15 +132,27 @@ impl Kernel {
         match self.0 {
             // SAFETY: `new` has seen that the machine has these instructions.
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512Vbmi | Instructions::Avx512 => unsafe {
-                avx512::walk(steps, columns, blocks, leaves);
-            },
+            Instructions::Avx512Vbmi | Instructions::Avx512 => unsafe { avx512::walk(steps, columns, blocks, leaves) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => unsafe { avx2::walk(steps, columns, blocks, leaves) },
+            // SAFETY: as above.
             #[cfg(target_arch = "aarch64")]
-            Instructions::Neon => neon::walk(steps, columns, blocks, leaves),
+            Instructions::Neon => unsafe { neon::walk(steps, columns, blocks, leaves) },
             _ => portable::walk(steps, columns, blocks, leaves),
+        }
+    }
+
+    /// -128 for each class whose bit is set, 127 for others.
+    pub fn look_up(self, bits: &[u8; 32], classes: &[i8; STRIP], answers: &mut [i8; STRIP]) {
+        match self.0 {
+            // SAFETY: `new` has seen that the machine has these instructions.
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512Vbmi | Instructions::Avx512 => unsafe { avx512::look_up(bits, classes, answers) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2 => unsafe { avx2::look_up(bits, classes, answers) },
+            _ => portable::look_up(bits, classes, answers),
         }
     }
 

@@ -7,7 +7,7 @@ use std::arch::aarch64::*;
 /// Rows of a register.
 const ROWS: usize = 16;
 
-/// Every 64-bit ARM that Rust is built for has NEON, so this is safe to call.
+#[target_feature(enable = "neon")]
 pub(super) fn walk(steps: &[Step], columns: &[[i8; STRIP]], blocks: usize, leaves: &mut [u8; STRIP]) {
     // Sixteen registers of leaves are what thirty-two registers leave room for.
     for first in (0..blocks.min(STRIP / BLOCK)).step_by(4) {
@@ -20,6 +20,7 @@ pub(super) fn walk(steps: &[Step], columns: &[[i8; STRIP]], blocks: usize, leave
 }
 
 /// The rows of `N` registers from `first` on.
+#[target_feature(enable = "neon")]
 fn walk_registers<const N: usize>(steps: &[Step], columns: &[[i8; STRIP]], first: usize, leaves: &mut [u8; STRIP]) {
     let mut at = [vdupq_n_u8(0); N];
     for step in steps {

@@ -59,3 +59,11 @@ fn join_table<const LEAVES: usize>(
         *aggregate = join(*aggregate, values[usize::from(*leaf) % LEAVES]);
     }
 }
+
+pub(super) fn look_up(bits: &[u8; 32], classes: &[i8; STRIP], answers: &mut [i8; STRIP]) {
+    for (answer, class) in answers.iter_mut().zip(classes) {
+        let class = *class as u8;
+        let member = bits[usize::from(class / 8)] >> (class % 8) & 1;
+        *answer = if member == 1 { i8::MIN } else { i8::MAX };
+    }
+}
