@@ -2,7 +2,7 @@
 //!
 //! It is taken from the training query's schema and stored in the model. Scoring compares it with the
 //! schema it gets, before a row is read. Widths don't matter (`int32`, `int64` and `float64` are all
-//! numeric), kinds do, and further columns are fine.
+//! numeric), kinds do (though true and false are numbers where a number is wanted), and further columns are fine.
 
 use super::arrays::{is_number, is_text};
 use crate::error::{Error, Result, did_you_mean};
@@ -32,6 +32,15 @@ impl ColumnKind {
             text if is_text(text) => Some(Self::Category),
             _ => None,
         }
+    }
+}
+
+impl ColumnKind {
+    /// Whether a column of this type can stand where this kind is wanted: one of the same kind, or true and false, which
+    /// are 1 and 0, in place of numbers.
+    fn takes(self, data_type: &DataType) -> bool {
+        let found = Self::of(data_type);
+        found == Some(self) || (self == Self::Numeric && found == Some(Self::Boolean))
     }
 }
 
@@ -133,7 +142,7 @@ impl Signature {
             let place = (next..fields.len()).chain(0..next).find(|place| fields[*place].name() == &column.name);
             match place {
                 None => faults.push(self.missing(column, schema)),
-                Some(place) if ColumnKind::of(fields[place].data_type()) != Some(column.kind) => {
+                Some(place) if !column.kind.takes(fields[place].data_type()) => {
                     faults.push(retyped(column, fields[place].data_type()));
                 }
                 Some(place) => places.push(place),
@@ -235,6 +244,13 @@ mod tests {
         let wider = schema(&[("new", DataType::Date32), ("b", DataType::LargeUtf8), ("a", DataType::Float64)]);
         assert!(signature.check(&wider).is_ok());
         assert_eq!(signature.locate(&wider).unwrap(), [2, 1]);
+    }
+
+    #[test]
+    fn true_and_false_are_numbers_but_numbers_are_not_true_or_false() {
+        let (number, truth) = (schema(&[("a", DataType::Int32)]), schema(&[("a", DataType::Boolean)]));
+        assert!(Signature::of(&number, &[]).unwrap().check(&truth).is_ok());
+        assert!(Signature::of(&truth, &[]).unwrap().check(&number).is_err());
     }
 
     #[test]

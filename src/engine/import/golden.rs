@@ -5,7 +5,7 @@ use crate::features::{ColumnKind, Encoder, FittedColumn};
 use crate::forest::Rule;
 use crate::models::{Form, Predictor};
 use crate::registry::golden::GOLDEN_ROWS;
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringArray, UInt32Array};
 use arrow::compute::{cast, concat_batches, take_record_batch};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use std::sync::Arc;
@@ -66,9 +66,6 @@ fn made(encoder: &Encoder, predictor: &Predictor) -> Result<RecordBatch> {
                 let names = levels.names();
                 let of = |row: usize| (row > 0).then(|| names[(row + feature) % names.len()].as_str());
                 Arc::new(StringArray::from_iter(rows.map(of)))
-            }
-            (ColumnKind::Boolean, _) => {
-                Arc::new(BooleanArray::from_iter(rows.map(|row| Some((row + feature) % 2 == 0))))
             }
             _ => Arc::new(Float64Array::from_iter(rows.map(|row| (row > 0).then(|| value(own, row, feature))))),
         };

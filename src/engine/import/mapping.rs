@@ -89,11 +89,11 @@ fn by_pairs(features: &[ImportedFeature], written: &[String]) -> Result<Vec<Stri
     columns.ok_or_else(|| Error::usage("the model file does not name all of its features: give a column for each"))
 }
 
-/// What the encoder does with each column. Kinds are those of the rows that are at hand; without any, features are
-/// numbers unless the model says otherwise.
+/// What the encoder does with each column: numbers as they are, texts by their levels. The types of the `rows` at hand
+/// are kept for people to read.
 ///
 /// # Errors
-/// Check: a column that is not there, or is of another kind than the feature. Verification: levels that stand twice.
+/// Verification: levels that stand twice.
 pub fn encoding(
     features: &[ImportedFeature],
     columns: &[String],
@@ -102,13 +102,8 @@ pub fn encoding(
     let mut signed = Vec::with_capacity(columns.len());
     let mut fitted = Vec::with_capacity(columns.len());
     for (feature, column) in features.iter().zip(columns) {
-        let wanted = if feature.levels.is_some() { ColumnKind::Category } else { ColumnKind::Numeric };
+        let kind = if feature.levels.is_some() { ColumnKind::Category } else { ColumnKind::Numeric };
         let found = rows.and_then(|rows| rows.column_with_name(column)).map(|(_, field)| field.data_type());
-        let kind = match found.and_then(ColumnKind::of) {
-            // True and false are 1 and 0 to every library.
-            Some(ColumnKind::Boolean) if wanted == ColumnKind::Numeric => ColumnKind::Boolean,
-            _ => wanted,
-        };
         let arrow_type = found.map_or_else(|| "of the imported model".to_owned(), ToString::to_string);
         signed.push(SignatureColumn { name: column.clone(), kind, arrow_type });
         fitted.push(match &feature.levels {

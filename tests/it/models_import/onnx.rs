@@ -315,6 +315,18 @@ fn what_is_not_supported_is_refused_by_name() {
     assert!(refused(&regressor(&circle.collect::<Vec<_>>())).contains("circles"));
 }
 
+#[test]
+fn graphs_that_grow_beyond_their_bytes_are_refused() {
+    let doubled = |step: usize| {
+        let (from, to) = (format!("c{step}"), format!("c{}", step + 1));
+        node("", "Concat", &[&from, &from], &[&to], &[("axis", Int(1))])
+    };
+    let mut nodes = vec![node("", "Identity", &["X"], &["c0"], &[])];
+    nodes.extend((0..60).map(doubled));
+    nodes.push(node(ML, "LinearRegressor", &["c60"], &["Y"], &[("coefficients", Floats(&[1.0]))]));
+    assert!(refused(&onnx(X, nodes, vec![], &["Y"])).contains("so many columns"));
+}
+
 /// A pipeline and an ensemble, for tests that damage them.
 pub fn examples() -> Vec<Vec<u8>> {
     let forest = regressor(&with(stump(LEQ), targets(&[0, 0], &[1.0, 2.0])));

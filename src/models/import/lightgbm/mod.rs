@@ -41,6 +41,14 @@ impl Importer for LightGbm {
 struct Fields<'a>(Vec<(&'a str, &'a str)>);
 
 impl<'a> Fields<'a> {
+    fn push(&mut self, pair: (&'a str, &'a str)) -> Result<()> {
+        if self.0.len() >= MOST_LINES {
+            return Err(damaged("a part of it has too many lines"));
+        }
+        self.0.push(pair);
+        Ok(())
+    }
+
     fn get(&self, key: &str) -> Option<&'a str> {
         self.0.iter().find(|(own, _)| *own == key).map(|(_, value)| *value)
     }
@@ -71,6 +79,9 @@ fn shown(text: &str) -> String {
     text.chars().take(40).collect()
 }
 
+/// No part of a file has more lines than this.
+const MOST_LINES: usize = 1000;
+
 /// The parts of a file.
 struct Parts<'a> {
     header: Fields<'a>,
@@ -97,8 +108,9 @@ fn parts(text: &str) -> Result<Parts<'_>> {
                 }
                 parts.trees.push(Fields(Vec::new()));
             }
-            (pair, Some(tree)) => tree.0.push(pair),
-            (pair, None) => parts.header.0.push(pair),
+            (("", _), _) => {}
+            (pair, Some(tree)) => tree.push(pair)?,
+            (pair, None) => parts.header.push(pair)?,
         }
     }
     Err(damaged("it is cut off: `end of trees` is missing"))
@@ -253,6 +265,3 @@ fn codes(values: &[Value]) -> Option<Lookup> {
         missing: None,
     })
 }
-
-#[cfg(test)]
-mod tests;

@@ -25,7 +25,8 @@ fn one_hot(pipeline: &mut Pipeline, node: &Node<'_>, inputs: &[Option<&Value>]) 
     if texts.is_empty() == numbers.is_empty() || (from.element == Element::Text) == texts.is_empty() {
         return Err(unsupported("one-hot categories of another type than the column"));
     }
-    let mut ids = Vec::with_capacity(from.ids.len().saturating_mul(texts.len() + numbers.len()).min(1 << 17));
+    pipeline.room(from.ids.len().saturating_mul(texts.len() + numbers.len() + 2))?;
+    let mut ids = Vec::new();
     for id in &from.ids {
         if from.element == Element::Text {
             for text in &texts {
@@ -50,6 +51,7 @@ fn label_encoder(pipeline: &mut Pipeline, node: &Node<'_>, inputs: &[Option<&Val
     let classes = node.texts("classes_strings")?;
     let (keys, values) = if classes.is_empty() { pairs(node)? } else { by_place(&classes, from.element)? };
     let (values, other, element) = values;
+    pipeline.room(from.ids.len().saturating_mul(values.len()))?;
     let mut ids = Vec::with_capacity(from.ids.len());
     for id in &from.ids {
         let mut list: Vec<(f64, Option<f64>)> = Vec::with_capacity(values.len());

@@ -66,6 +66,25 @@ enum Value {
     Refused(String),
 }
 
+impl Value {
+    /// About how many numbers, names and nodes it holds that none of the `others` holds.
+    fn size(&self, others: &[Option<&Value>]) -> usize {
+        match self {
+            Self::Columns(columns) => columns.ids.len(),
+            Self::Constant(tensor) => tensor.numbers.len() + tensor.texts.len(),
+            Self::Scores(scores) | Self::Complement(scores) => {
+                let known = others.iter().flatten().any(|other| match other {
+                    Self::Scores(other) | Self::Complement(other) => other.shares_model(scores),
+                    _ => false,
+                });
+                scores.size() + if known { 0 } else { scores.model_size() }
+            }
+            Self::Label(classes) => classes.len(),
+            Self::Refused(_) => 1,
+        }
+    }
+}
+
 /// The operators by domain and name; each file of operators has its own list.
 type Operator = fn(&mut Pipeline, &Node<'_>, &[Option<&Value>]) -> Result<Vec<Value>>;
 static OPERATORS: &[&[(&str, &str, Operator)]] = &[
@@ -145,6 +164,8 @@ fn step<'a>(pipeline: &mut Pipeline, names: &mut HashMap<&'a str, Value>, node: 
             None => return Err(damaged("an operator reads what no other one has made").with("name", name)),
         }
     }
+    let width = inputs.iter().flatten().map(|value| if let Value::Columns(own) = value { own.ids.len() } else { 0 });
+    pipeline.room(width.sum::<usize>().saturating_mul(3))?;
     let refused = inputs.iter().flatten().find_map(|value| match value {
         Value::Refused(what) => Some(what.clone()),
         _ => None,
@@ -160,6 +181,8 @@ fn step<'a>(pipeline: &mut Pipeline, names: &mut HashMap<&'a str, Value>, node: 
             Err(error) => return Err(error),
         },
     };
+    let sizes = made.iter().flatten().map(|value| value.size(&inputs)).sum::<usize>();
+    pipeline.hold(sizes.saturating_add(node.outputs.len()))?;
     for (place, name) in node.outputs.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
         let value = match &made {
             Ok(values) => values.get(place).cloned().unwrap_or_else(|| Value::Refused(node.name())),
@@ -201,6 +224,3 @@ fn output(graph: Message<'_>, names: &HashMap<&str, Value>) -> Result<Scores> {
             .hint("keep one of them when the model is converted")),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -9,6 +9,11 @@ use crate::models::import::{ImportOptions, Imported, ImportedFeature, MOST_FEATU
 use crate::models::{Operation, Preparation, Step};
 use std::collections::HashMap;
 
+/// No graph makes more steps before its model.
+const MOST_STEPS: usize = 1 << 21;
+/// No graph holds more numbers, names and nodes.
+const MOST_HELD: usize = 1 << 26;
+
 /// Columns of one type, side by side.
 #[derive(Debug, Clone)]
 pub(super) struct Columns {
@@ -32,13 +37,34 @@ pub(super) struct Pipeline {
     next: u32,
     /// The columns that are the features as `f32`, by feature.
     singles: HashMap<u32, u32>,
+    /// How much the names of the graph stand for.
+    held: usize,
     /// What somebody should know.
     pub notes: Vec<String>,
 }
 
 impl Pipeline {
     pub fn new() -> Self {
-        Self { inputs: Vec::new(), steps: Vec::new(), next: 0, singles: HashMap::new(), notes: Vec::new() }
+        let (inputs, steps, singles, notes) = (Vec::new(), Vec::new(), HashMap::new(), Vec::new());
+        Self { inputs, steps, next: 0, singles, held: 0, notes }
+    }
+
+    /// Whether so many more steps may be made: a graph can ask for more than it has bytes, by joining columns with
+    /// themselves.
+    pub fn room(&self, steps: usize) -> Result<()> {
+        if self.steps.len().saturating_add(steps) <= MOST_STEPS {
+            return Ok(());
+        }
+        Err(unsupported("a graph with so many columns"))
+    }
+
+    /// Counts what a name stands for.
+    pub fn hold(&mut self, size: usize) -> Result<()> {
+        self.held = self.held.saturating_add(size);
+        if self.held <= MOST_HELD {
+            return Ok(());
+        }
+        Err(unsupported("a graph that holds so much at once"))
     }
 
     /// The columns of an input of the graph.

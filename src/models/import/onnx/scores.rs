@@ -70,6 +70,25 @@ impl Scores {
         self.picks.len()
     }
 
+    /// Whether both come from the same model.
+    pub fn shares_model(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.model, &other.model)
+    }
+
+    /// How many names and places it holds.
+    pub fn size(&self) -> usize {
+        self.picks.len() + self.classes.len()
+    }
+
+    /// How many numbers and nodes its model holds.
+    pub fn model_size(&self) -> usize {
+        match &self.model.form {
+            Form::Constant(scores) => scores.len(),
+            Form::Linear(linear) => linear.coefficients.iter().map(Vec::len).sum(),
+            Form::Forest(forest) => forest.trees().iter().map(|tree| tree.nodes().len() + tree.leaves().len()).sum(),
+        }
+    }
+
     /// All scores of the model in their order, and nothing done to them yet.
     fn is_raw(&self) -> bool {
         self.link == Link::Identity && self.is_whole()

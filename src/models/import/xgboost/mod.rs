@@ -174,6 +174,3 @@ fn base_scores(written: &str, outputs: usize, objective: &Objective) -> Result<V
         None => Ok(margins),
     }
 }
-
-#[cfg(test)]
-mod tests;
