@@ -30,7 +30,7 @@ mod train;
 pub use confusion::Confusion;
 pub use evaluate::{Evaluation, ModelScores, evaluate};
 pub use gate::GateOutcome;
-pub use preview::{PlannedTable, Preview, Reads, preview};
+pub use preview::{PlannedTable, Preview, Reads, features_sql, preview};
 pub use record::{Recorded, Run};
 pub use run::{RunOptions, RunOutcome, run};
 pub use score::{ScoreOptions, score};

@@ -16,7 +16,7 @@
 //! groups then come in another order.) Functions that read the clock or roll dice are refused.
 //! Ad hoc queries ([`SessionOptions::ad_hoc`]) use all cores; their order is free without ORDER BY.
 //!
-//! **Windows.** Most window aggregates are computed by an operator of our own, in both kinds of session.
+//! **Windows.** Declared windows become SQL ([`rolling`]). Most window aggregates are computed by an operator of our own, in both kinds of session.
 
 mod ahead;
 pub mod asof;
@@ -27,6 +27,7 @@ mod estimate;
 mod files;
 mod parameters;
 pub mod polars;
+pub mod rolling;
 mod session;
 mod sql;
 mod window;

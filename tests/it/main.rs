@@ -27,6 +27,7 @@ mod models_traps;
 mod nightly;
 mod query;
 mod registry;
+mod rolling;
 mod s3;
 mod scoring;
 mod shared;

@@ -46,6 +46,7 @@ use crate::tables::errors::from_datafusion;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use chrono::TimeDelta;
+pub(super) use forms::shared_type;
 use forms::Unit;
 use futures::stream::BoxStream;
 use resolved::{Bounds, Resolved, common_unit, spine_column};

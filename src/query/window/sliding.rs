@@ -53,6 +53,8 @@ pub(super) enum StepKind {
     WideLow { lane: usize },
     /// The largest decimal.
     WideHigh { lane: usize },
+    /// How many different values.
+    Distinct { lane: usize },
 }
 
 /// A result column.
@@ -74,6 +76,10 @@ pub(super) enum Make {
     Extreme { step: usize, count: usize },
     First { frame: usize, lane: usize },
     Last { frame: usize, lane: usize },
+    /// The last value that is none; `valid` is the lane that tells which row has one.
+    LastValid { frame: usize, lane: usize, valid: usize },
+    /// The number of the row in its partition.
+    Number { count: usize },
 }
 
 impl Sliding {
