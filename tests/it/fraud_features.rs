@@ -103,7 +103,8 @@ fn declared(lake: &Path, interval: &str, folder: &Path) -> RecordBatch {
     let query = ["query", &sql, "--job", job, "--interval", interval, "--set", &table];
     run(&[&query[..], &["--format", "parquet", "--out", &out]].concat()).expect(0);
     let given = read(&file);
-    let columns = given.schema().fields().iter().zip(given.columns()).map(|(field, column)| {
+    let schema = given.schema();
+    let columns = schema.fields().iter().zip(given.columns()).map(|(field, column)| {
         let (name, counts) = (field.name().clone(), field.name().replace("fraud_share", "count"));
         if name == counts {
             return (name, Arc::clone(column));
@@ -278,8 +279,7 @@ fn declared_windows_are_the_written_ones_on_every_row_of_the_real_table() {
     for (interval, rows) in [("2018-04-01/2018-07-01", ROWS), ("2018-06-20", 9_523)] {
         let (declared, written) = (declared(&lake, interval, folder.path()), features(&lake, interval, folder.path()));
         assert_eq!(declared.num_rows(), rows);
-        let mut names: BTreeSet<String> =
-            declared.schema().fields().iter().map(|field| field.name().clone()).collect();
+        let mut names: BTreeSet<String> = declared.schema().fields().iter().map(|field| field.name().clone()).collect();
         assert!(names.remove("terminal_id"), "the windows need it");
         assert_eq!(names, written.schema().fields().iter().map(|field| field.name().clone()).collect());
         same(&declared, &written);

@@ -9,13 +9,19 @@ pub(super) fn check(root: &Node, mistakes: &mut Vec<Mistake>) {
     let tables = tables(root);
     for windows in root.at(&["features", "windows"]).map(Node::elements).unwrap_or_default() {
         known_table(windows, &tables, mistakes);
+        let mut lengths = Vec::new();
         for length in windows.at(&["over"]).map(Node::elements).unwrap_or_default() {
-            if let Some(Ok(over)) = length.text().map(str::parse::<Duration>)
-                && over.is_zero()
-            {
+            let Some(Ok(over)) = length.text().map(str::parse::<Duration>) else { continue };
+            if over.is_zero() {
                 let mistake = Mistake::new(&length.place, "a window must be longer than nothing");
                 mistakes.push(mistake.hint("write a length such as \"7d\""));
             }
+            // Of the very same text the schema tells.
+            if lengths.iter().any(|(known, text)| *known == over && *text != length.text()) {
+                let mistake = Mistake::new(&length.place, format!("a window of {over} is there already"));
+                mistakes.push(mistake.hint("leave one of them out"));
+            }
+            lengths.push((over, length.text()));
         }
         for aggregate in windows.at(&["aggregates"]).map(Node::elements).unwrap_or_default() {
             let function = aggregate.at(&["function"]).filter(|_| aggregate.at(&["column"]).is_none());
@@ -50,7 +56,9 @@ pub(super) fn columns(root: &Node) -> Vec<(String, &Place)> {
         let text = |node: &Node, key: &str| node.at(&[key]).and_then(Node::text).map(str::to_owned);
         let table = text(windows, "table").unwrap_or_default();
         let over = windows.at(&["over"]).map(Node::elements).unwrap_or_default();
-        let over: Vec<Duration> = over.iter().filter_map(|length| length.text()?.parse().ok()).collect();
+        let mut over: Vec<Duration> = over.iter().filter_map(|length| length.text()?.parse().ok()).collect();
+        over.sort_unstable();
+        over.dedup();
         for aggregate in windows.at(&["aggregates"]).map(Node::elements).unwrap_or_default() {
             let (Some(function), column) = (text(aggregate, "function"), text(aggregate, "column")) else { continue };
             let start = start_of_name(&table, &function, column.as_deref(), text(aggregate, "as").as_deref());

@@ -14,13 +14,15 @@
 //! `last` is the value with the latest time; of several at that time the largest, so that it does not depend on the
 //! order of files.
 //!
-//! **One row in, one row out, in the same order**: rows are numbered, and at the end sorted by their numbers. The
+//! **One row in, one row out, in the same order**: rows are numbered, in the order of the query's ORDER BY where it has
+//! one (a subquery has none), and at the end sorted by their numbers. The
 //! stream counts both and fails where they differ.
 //!
 //! **What is read of the table** is bounded by the interval and the longest window: times from `$interval_start -
 //! delay - over` to `$interval_end - delay`. So rows of the query whose time lies outside of the interval have
 //! windows that miss rows; no training and no scoring uses such rows.
 
+mod order;
 mod resolved;
 mod rows;
 mod text;
@@ -154,12 +156,13 @@ impl Rolling {
     /// The SQL that gives the rows of `sql` with the windows' columns.
     ///
     /// # Errors
-    /// None in practice; where the text does not parse.
+    /// A usage error where the SQL is ordered by what it does not give.
     pub fn sql(&self, sql: &FeatureSql) -> Result<FeatureSql> {
+        let order = order::of(sql, &self.spine)?;
         // A text that cannot be put into parentheses as it stands is there without its comments.
-        match FeatureSql::parse(&self.text(Some(&embedded(sql))), sql.file()) {
+        match FeatureSql::parse(&self.text(Some(&embedded(sql)), &order), sql.file()) {
             Ok(whole) => Ok(whole),
-            Err(_) => parsed(&self.text(Some(&sql.normalized())), sql.file()),
+            Err(_) => parsed(&self.text(Some(&sql.normalized()), &order), sql.file()),
         }
     }
 
@@ -168,7 +171,7 @@ impl Rolling {
     /// # Errors
     /// None in practice; where the text does not parse.
     pub fn over_rows(&self) -> Result<FeatureSql> {
-        parsed(&self.text(None), &self.rows)
+        parsed(&self.text(None, ""), &self.rows)
     }
 
     /// The name of the table that [`Self::over_rows`] reads; no other table has it.

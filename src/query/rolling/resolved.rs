@@ -33,8 +33,8 @@ pub(super) struct Resolved {
     pub(super) tick: Tick,
     pub(super) delay: TimeDelta,
     pub(super) closed: Closed,
-    /// Expressions of the table, each once.
-    pub(super) values: Vec<String>,
+    /// Expressions of the table, each once, and their types.
+    pub(super) values: Vec<(String, DataType)>,
     pub(super) outputs: Vec<Output>,
 }
 
@@ -115,7 +115,7 @@ impl Resolved {
         is_time(&time, "`time` of windows is a column of timestamps or dates")?;
         let tick = tick(&spine.time).max(tick(&time));
         let is_zoned = [&spine.time, &time].iter().any(|field| zone(field).is_some());
-        let mut values: Vec<String> = Vec::new();
+        let mut values: Vec<(String, DataType)> = Vec::new();
         let mut outputs = Vec::new();
         for column in &windows.columns {
             let value = match &column.column {
@@ -229,28 +229,31 @@ fn as_time(field: &Field, tick: Tick, is_zoned: bool) -> String {
     format!("arrow_cast({name}, '{}')", cast_name(&wanted))
 }
 
-/// The name of a type of times for `arrow_cast`.
+/// The name of a type for `arrow_cast`.
 pub(super) fn cast_name(kind: &DataType) -> String {
     match kind {
+        DataType::Time32(unit) => format!("Time32({unit:?})"),
+        DataType::Time64(unit) => format!("Time64({unit:?})"),
+        DataType::Duration(unit) => format!("Duration({unit:?})"),
         DataType::Timestamp(unit, Some(zone)) => format!("Timestamp({unit:?}, Some(\"{zone}\"))"),
         DataType::Timestamp(unit, None) => format!("Timestamp({unit:?}, None)"),
         other => other.to_string(),
     }
 }
 
-/// A column in a form that a function takes.
-fn value(field: &Field, function: RollingFunction) -> Result<String> {
+/// A column in a form that a function takes, and the type of that.
+fn value(field: &Field, function: RollingFunction) -> Result<(String, DataType)> {
     use RollingFunction::{Count, Distinct, Last, Max, Mean, Min, Stddev, Sum};
     let (name, mut kind) = (quoted(field.name()), field.data_type());
+    let plain = || Ok((name.clone(), field.data_type().clone()));
     while let DataType::Dictionary(_, values) = kind {
         kind = values;
     }
     match function {
-        Sum | Mean | Stddev if *kind == DataType::Boolean => Ok(format!("CAST({name} AS BIGINT)")),
-        Mean | Stddev if kind.is_decimal() => Ok(format!("CAST({name} AS DOUBLE)")),
-        Sum | Mean | Stddev if kind.is_numeric() => Ok(name),
-        Count => Ok(name),
-        Min | Max | Last | Distinct if !kind.is_nested() => Ok(name),
+        Sum | Mean | Stddev if *kind == DataType::Boolean => Ok((format!("CAST({name} AS BIGINT)"), DataType::Int64)),
+        Mean | Stddev if kind.is_decimal() => Ok((format!("CAST({name} AS DOUBLE)"), DataType::Float64)),
+        Sum | Mean | Stddev if kind.is_numeric() => plain(),
+        Count | Min | Max | Last | Distinct if !kind.is_nested() => plain(),
         _ => Err(Error::usage(format!("`{}` is not defined for columns of type {kind}", function.name()))
             .with("column", field.name())
             .hint("`sum`, `mean` and `stddev` are of numbers and truth values; no column may be nested")),

@@ -6,8 +6,8 @@ use arrow::datatypes::{DataType, TimeUnit};
 use chrono::TimeDelta;
 
 impl Rolling {
-    /// The SQL over the rows of `query`, or without one over those that are there already.
-    pub(super) fn text(&self, query: Option<&str>) -> String {
+    /// The SQL over the rows of `query` in this order, or without one over those that are there already.
+    pub(super) fn text(&self, query: Option<&str>, order: &str) -> String {
         let mark = &self.spine.mark;
         let mut names: Vec<String> = self.spine.columns.iter().map(|field| quoted(field.name())).collect();
         let row = quoted(&format!("{mark}row"));
@@ -19,7 +19,7 @@ impl Rolling {
         }
         let mut source = self.free(query.unwrap_or_default(), "numbered");
         ctes.push(format!(
-            "{} AS (\n  SELECT {}, row_number() OVER () AS {row}\n  FROM {}\n)",
+            "{} AS (\n  SELECT {}, row_number() OVER ({order}) AS {row}\n  FROM {}\n)",
             quoted(&source),
             names.join(", "),
             quoted(&rows)
@@ -40,9 +40,8 @@ impl Rolling {
 
     /// A name that begins no name in the query, and no table's.
     fn free(&self, query: &str, wish: &str) -> String {
-        let is_taken = |name: &str| {
-            query.contains(name) || self.windows.iter().any(|windows| windows.table.starts_with(name))
-        };
+        let is_taken =
+            |name: &str| query.contains(name) || self.windows.iter().any(|windows| windows.table.starts_with(name));
         let mut name = wish.to_owned();
         while is_taken(&name) {
             name.push('_');
@@ -123,11 +122,11 @@ impl Resolved {
         of_rows.push(format!("{} AS {at}", self.times.0));
         of_table.push(format!("{} AS {at}", self.times.1));
         if self.outputs.iter().any(|output| output.value.is_none()) {
-            of_rows.push(format!("NULL AS {}", names.here));
+            of_rows.push(format!("CAST(NULL AS BIGINT) AS {}", names.here));
             of_table.push(format!("1 AS {}", names.here));
         }
-        for (number, expression) in self.values.iter().enumerate() {
-            of_rows.push(format!("NULL AS {}", names.value(number)));
+        for (number, (expression, kind)) in self.values.iter().enumerate() {
+            of_rows.push(format!("arrow_cast(NULL, '{}') AS {}", cast_name(kind), names.value(number)));
             of_table.push(format!("{expression} AS {}", names.value(number)));
         }
         format!(
@@ -183,10 +182,8 @@ impl Resolved {
             selected.push(format!("{call} OVER {} AS {}", quoted(&output.over.0), quoted(&output.name)));
         }
         let order = self.order(names);
-        let windows: Vec<String> = lengths
-            .iter()
-            .map(|(name, over)| format!("{} AS ({order} {})", quoted(name), self.frame(*over)))
-            .collect();
+        let windows: Vec<String> =
+            lengths.iter().map(|(name, over)| format!("{} AS ({order} {})", quoted(name), self.frame(*over))).collect();
         format!(
             "{} AS (\n  SELECT {}\n  FROM {}\n  WINDOW\n    {}\n)",
             quoted(given),
@@ -270,10 +267,7 @@ mod tests {
         for (length, written) in [
             (TimeDelta::days(7), "INTERVAL '7 days'"),
             (TimeDelta::seconds(86_400 + 3_600 + 61), "INTERVAL '1 day 1 hour 1 minute 1 second'"),
-            (
-                TimeDelta::days(1) - TimeDelta::microseconds(1),
-                "INTERVAL '23 hours 59 minutes 59.999999 seconds'",
-            ),
+            (TimeDelta::days(1) - TimeDelta::microseconds(1), "INTERVAL '23 hours 59 minutes 59.999999 seconds'"),
             (TimeDelta::microseconds(1), "INTERVAL '0.000001 seconds'"),
             (TimeDelta::nanoseconds(1), "INTERVAL '0.000000001 seconds'"),
             (TimeDelta::zero(), "INTERVAL '0 seconds'"),

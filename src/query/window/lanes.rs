@@ -50,8 +50,14 @@ pub(super) enum Lane {
     Sum(Prefix<i64>),
     WideSum(Prefix<i128>),
     Float(Floats),
-    Key { for_null: i64, held: Held<i64> },
-    WideKey { for_null: i128, held: Held<i128> },
+    Key {
+        for_null: i64,
+        held: Held<i64>,
+    },
+    WideKey {
+        for_null: i128,
+        held: Held<i128>,
+    },
     Values(Values),
     /// One past the row; 0 where there is none.
     LastValid(Held<usize>),

@@ -79,9 +79,7 @@ fn add(sliding: &mut Sliding, window: &Arc<dyn WindowExpr>, input: &Schema) -> O
         let make = match edge {
             Edge::First => Make::First { frame, lane },
             Edge::Last => Make::Last { frame, lane },
-            Edge::LastValid => {
-                Make::LastValid { frame, lane, valid: sliding.lane(&argument, LaneKind::LastValid) }
-            }
+            Edge::LastValid => Make::LastValid { frame, lane, valid: sliding.lane(&argument, LaneKind::LastValid) },
         };
         return Some(Output { kind, make });
     }

@@ -176,7 +176,9 @@ fn the_sql_that_is_shown_gives_the_same_features() {
     job.run("run", &[]).expect(0);
     let (file, path) = (job.path("shown.sql"), job.path("jobs/sites.toml"));
     let shown = run(&["plan", &path, "--interval", "1970-02-05", "--sql"]).expect(0).stdout;
-    assert!(shown.contains("RANGE BETWEEN INTERVAL '5 days 6 hours' PRECEDING AND INTERVAL '6 hours 0.000001 seconds'"));
+    assert!(
+        shown.contains("RANGE BETWEEN INTERVAL '5 days 6 hours' PRECEDING AND INTERVAL '6 hours 0.000001 seconds'")
+    );
     assert!(shown.contains("$interval_start - INTERVAL '5 days 6 hours'"), "{shown}");
     assert_eq!(job.run("plan", &["--sql"]).expect(0).json()["sql"].as_str().unwrap().trim_end(), shown.trim_end());
     std::fs::write(&file, &shown).unwrap();

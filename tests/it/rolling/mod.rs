@@ -126,7 +126,12 @@ fn pair(left: &str, right: &str) -> (String, String) {
 
 fn column(name: &str, function: RollingFunction, of: Option<&str>, over: i64) -> RollingColumn {
     let name = format!("{name}_{over}s");
-    RollingColumn { name, function, column: of.map(str::to_owned), over: (format!("{over}s"), TimeDelta::seconds(over)) }
+    RollingColumn {
+        name,
+        function,
+        column: of.map(str::to_owned),
+        over: (format!("{over}s"), TimeDelta::seconds(over)),
+    }
 }
 
 /// All aggregates of `number`, sum, mean and deviation of `float`, and the count of rows.
@@ -295,6 +300,32 @@ proptest! {
     }
 }
 
+/// An ORDER BY of the query is that of its rows; one by what the query does not give is refused.
+#[tokio::test]
+async fn the_querys_own_order_is_kept() {
+    let spine: Vec<Spine> = (0..200).map(|row| (Some(row % 7), None, Some(row * 37 % 90))).collect();
+    let (spine, table) = (spine_batch(&spine), table_batch(&[fact(3, 1)]));
+    let session = session(&spine, &table, Way { spine: 16, ..PLAIN });
+    let windows = windows(&Asked { both_keys: false, closed: Closed::Both, delay: 0, over: [1, 9] });
+    let parameters = Parameters::of_interval(&interval(0, 100));
+    let given = async |select: &str| {
+        let sql = FeatureSql::parse(select, "events.sql").unwrap();
+        let columns = session.check(&sql, &parameters).await?;
+        let whole = Rolling::plan(&session, &columns, "at", std::slice::from_ref(&windows)).await?.sql(&sql)?;
+        let planned = session.plan(&whole, &parameters).await?;
+        let batches: Vec<RecordBatch> = one_for_one(&planned)?.try_collect().await?;
+        let plain: Vec<RecordBatch> = session.plan(&sql, &parameters).await?.collect().await?;
+        let [batches, plain] = [batches, plain].map(|all| concat_batches(&all[0].schema(), &all).unwrap());
+        assert_eq!(batches.columns()[..3], plain.columns()[..], "{select}");
+        Ok::<_, Error>(batches.num_rows())
+    };
+    assert_eq!(given("SELECT id, key, at FROM events ORDER BY at DESC, id").await.unwrap(), 200);
+    assert_eq!(given("SELECT id, key, at FROM events e ORDER BY e.key, 3 DESC, 1").await.unwrap(), 200);
+    assert_eq!(given("SELECT id, key, at FROM events ORDER BY key DESC, id LIMIT 30").await.unwrap(), 30);
+    let error = given("SELECT id, key, at FROM events ORDER BY -id").await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Usage && error.to_string().contains("-id"), "{error}");
+}
+
 fn fact(time: i64, number: i64) -> Row {
     (Some(1), None, Some(time), Some(number), None)
 }
@@ -340,7 +371,7 @@ fn windows_beyond_memory_are_the_same() {
         ..windows(&Asked { both_keys: false, closed: Closed::Left, delay: 50, over: [9, 9] })
     };
     let mut all = Vec::new();
-    for memory in [1 << 28, 12 << 20] {
+    for memory in [1 << 28, 40_000_000] {
         let session = session(&spine, &table, Way { memory, ..PLAIN });
         let (found, plan) = blocking(rolled(&session, std::slice::from_ref(&windows), &interval(0, 80_000))).unwrap();
         assert!(plan.contains("parts in sequence"), "{plan}");
