@@ -1,4 +1,4 @@
-//! Queries over pinned tables: sessions, feature SQL, what a query will read, point-in-time joins, and
+//! Queries over pinned tables: sessions, feature SQL, declared windows, what a query will read, point-in-time joins, and
 //! the Polars engine.
 //!
 //! **Names.** Column and table names are case-sensitive and taken as written, in both engines:

@@ -209,7 +209,7 @@ mod tests {
         let numbers: ArrayRef = Arc::new(Int64Array::from(values.to_vec()));
         let texts: ArrayRef =
             Arc::new(StringArray::from_iter(values.iter().map(|value| value.map(|value| value.to_string()))));
-        let frames = [(0, 0), (0, 2), (0, 5), (1, 5), (2, 3), (3, 7), (5, 5), (5, 9), (8, 8), (8, 11), (10, 11)];
+        let frames = [(0, 0), (0, 2), (0, 5), (1, 5), (4, 5), (5, 5), (5, 9), (8, 9), (9, 9), (9, 11), (10, 11)];
         for array in [numbers, texts] {
             for cut in 0..=values.len() {
                 let mut links = Links::new(false);

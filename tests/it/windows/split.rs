@@ -2,7 +2,8 @@
 
 use super::{Operator, Row, ask, session};
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Float64Type};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use lakemill::query::{Session, SessionOptions};
 
 fn rows() -> Vec<Row> {
     let row = |at: usize| Row {
@@ -136,15 +137,24 @@ async fn rows_are_numbered() {
 
 /// Many rows, of which those are let go that left all frames: with nothing else held, the memory is enough.
 #[tokio::test]
-async fn different_values_that_left_are_forgotten() {
+async fn what_left_is_forgotten_and_what_stays_is_not() {
     let row = |at: usize| Row { part: None, key: None, whole: Some(at as i64), float: None };
     let rows: Vec<Row> = (0..400_000).map(row).collect();
     let batches = super::batches(&rows, 8192);
-    let options = lakemill::query::SessionOptions::features(8_000_000);
-    let mut session = lakemill::query::Session::new(options).unwrap();
+    let mut session = Session::new(SessionOptions::features(8_000_000)).unwrap();
     session.register_batches("t", batches[0].schema(), batches).unwrap();
-    let sql = "SELECT count(DISTINCT whole) OVER (ROWS BETWEEN 99 PRECEDING AND CURRENT ROW) AS x FROM t";
-    let found = ask(&session, sql).await.unwrap();
-    let found = found["x"].as_primitive::<arrow::datatypes::Int64Type>();
-    assert!(found.values().iter().enumerate().all(|(at, count)| *count == (at as i64 + 1).min(100)));
+    let given = async |call: &str, frame: &str| {
+        let sql = format!("SELECT {call} OVER (ROWS BETWEEN {frame}) AS x FROM t");
+        ask(&session, &sql).await.unwrap()["x"].as_primitive::<Int64Type>().values().to_vec()
+    };
+    let check = |found: Vec<i64>, wanted: fn(i64) -> i64| {
+        assert_eq!(found.len(), 400_000);
+        assert!(found.iter().zip(0..).all(|(found, at)| *found == wanted(at)));
+    };
+    let moving = "99 PRECEDING AND CURRENT ROW";
+    check(given("count(DISTINCT whole)", moving).await, |at| (at + 1).min(100));
+    check(given("count(DISTINCT whole % 70)", moving).await, |at| (at + 1).min(70));
+    let from_the_start = "UNBOUNDED PRECEDING AND CURRENT ROW";
+    check(given("count(DISTINCT whole % 1000)", from_the_start).await, |at| (at + 1).min(1000));
+    check(given("last_value(CASE WHEN whole % 50 = 0 THEN whole END) IGNORE NULLS", moving).await, |at| at - at % 50);
 }
