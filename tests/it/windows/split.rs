@@ -141,7 +141,7 @@ async fn what_left_is_forgotten_and_what_stays_is_not() {
     let row = |at: usize| Row { part: None, key: None, whole: Some(at as i64), float: None };
     let rows: Vec<Row> = (0..400_000).map(row).collect();
     let batches = super::batches(&rows, 8192);
-    let mut session = Session::new(SessionOptions::features(8_000_000)).unwrap();
+    let mut session = Session::new(SessionOptions::features(16 << 20)).unwrap();
     session.register_batches("t", batches[0].schema(), batches).unwrap();
     let given = async |call: &str, frame: &str| {
         let sql = format!("SELECT {call} OVER (ROWS BETWEEN {frame}) AS x FROM t");
