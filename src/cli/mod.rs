@@ -78,7 +78,9 @@ enum Command {
     )]
     Check(check::Args),
     /// Show what a run would read, use and write; changes nothing
-    #[command(after_help = "Example:\n  lakemill plan jobs/card_fraud.toml --interval 2018-06-20")]
+    #[command(
+        after_help = "Examples:\n  lakemill plan jobs/card_fraud.toml --interval 2018-06-20\n  lakemill plan jobs/card_fraud_declared.toml --interval 2018-06-20 --sql > features.sql"
+    )]
     Plan(plan::Args),
     /// Fit and evaluate a model, and register it as challenger (as champion if it is the first and passes)
     #[command(after_help = "Example:\n  lakemill train jobs/card_fraud.toml --interval 2018-06-20")]

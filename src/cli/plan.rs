@@ -3,9 +3,10 @@
 use super::Session;
 use super::job::RunArgs;
 use super::ui::{bytes, count, pairs, table};
-use crate::engine::{Preview, Reads, preview};
+use crate::engine::{Preview, Reads, features_sql, preview};
 use crate::error::Result;
 use clap::Args as ClapArgs;
+use serde_json::json;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
@@ -17,11 +18,19 @@ pub(super) struct Args {
     /// Show the query plan too
     #[arg(long)]
     explain: bool,
+    /// Show nothing but the SQL that gives the features, windows and all, as `query` takes it
+    #[arg(long, conflicts_with = "explain")]
+    sql: bool,
 }
 
 pub(super) fn run(session: &Session, args: &Args) -> Result<()> {
     args.run.refuse_receipt()?;
     let plan = args.run.previewed(session)?;
+    if args.sql {
+        let sql = session.engine.runtime.run(features_sql(&session.engine, &plan))?;
+        session.meter.clear();
+        return session.ui.show(&json!({ "sql": sql }), || sql.trim_end().to_owned());
+    }
     let preview = session.engine.runtime.run(preview(&session.engine, &plan, &args.model))?;
     session.meter.clear();
     session.ui.show(&preview, || {

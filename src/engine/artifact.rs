@@ -101,7 +101,14 @@ fn features(plan: &Plan) -> FeatureSql {
         label_delay: spec.label_delay.to_string(),
         weight: spec.weight.clone(),
         asof: joins(plan),
+        windows: windows(plan),
     }
+}
+
+/// The declared windows of the job, as the artifact keeps them.
+fn windows(plan: &Plan) -> Vec<Value> {
+    // Texts, and lists and tables of texts: this can't fail.
+    plan.job.spec.features.windows.iter().filter_map(|windows| serde_json::to_value(windows).ok()).collect()
 }
 
 /// The point-in-time joins of the job, as the artifact keeps them.
@@ -114,6 +121,9 @@ fn joins(plan: &Plan) -> Vec<Value> {
 pub fn other_features(plan: &Plan, model: &FeatureSql) -> Option<&'static str> {
     if plan.sql.normalized() != model.normalised {
         return Some("the job's SQL is not the SQL that the model was trained on");
+    }
+    if windows(plan) != model.windows {
+        return Some("the job's windows are not those that the model was trained on");
     }
     (joins(plan) != model.asof).then_some("the job's point-in-time joins are not those that the model was trained on")
 }

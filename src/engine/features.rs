@@ -1,11 +1,15 @@
 //! The features of a span of time: a plan's SQL, run by the engine that the job names, and what its
-//! point-in-time joins add to each row.
+//! windows and its point-in-time joins add to each row.
+//!
+//! Windows are computed by DataFusion in either engine: Polars has no frames of a RANGE. For DataFusion they are one SQL
+//! with the job's; of Polars the rows of the job's SQL come first.
 
 use super::Engine;
 use crate::error::{Error, Result};
 use crate::interval::Interval;
-use crate::job::{self, AsofSpec};
+use crate::job::{self, AsofSpec, WindowsSpec};
 use crate::plan::Plan;
+use crate::query::rolling::{self, Rolling, RollingColumn, RollingFunction, RollingWindows};
 use crate::query::{
     AsofJoin, BatchStream, FeatureSql, Parameters, PlannedQuery, PointInTime, ScanEstimate, Session, SessionOptions,
     Value, from_datafusion, polars, running_ahead,
@@ -25,6 +29,11 @@ pub struct FeatureQuery {
     engine: job::Engine,
     sql: FeatureSql,
     parameters: Parameters,
+    /// The column with the rows' time.
+    time: String,
+    windows: Vec<RollingWindows>,
+    /// The SQL with its windows, where there are any.
+    whole: Option<FeatureSql>,
     /// What is joined to the rows of the SQL, and what that reads.
     joins: Option<(PointInTime, Vec<ScanEstimate>)>,
 }
@@ -35,10 +44,11 @@ impl FeatureQuery {
     /// # Errors
     /// A usage error with line and column where the SQL does not fit the tables.
     pub async fn new(engine: &Engine, plan: &Plan, sql: &FeatureSql, span: Interval) -> Result<Self> {
-        Self::with(engine, plan, sql, plan.parameters(&span), &plan.job.spec.features.asof, span).await
+        let features = &plan.job.spec.features;
+        Self::with(engine, plan, sql, plan.parameters(&span), (&features.windows, &features.asof), span).await
     }
 
-    /// The same for the SQL inside a model, with the variables and the joins that it was trained with.
+    /// The same for the SQL inside a model, with the variables, the windows and the joins that it was trained with.
     ///
     /// # Errors
     /// As [`FeatureQuery::new`].
@@ -55,7 +65,11 @@ impl FeatureQuery {
         let joins: Vec<AsofSpec> = joins
             .collect::<std::result::Result<_, _>>()
             .map_err(|source| Error::failed("the model's point-in-time joins cannot be read").because(source))?;
-        Self::with(engine, plan, sql, parameters, &joins, span).await
+        let windows = model.windows.iter().map(|windows| serde_json::from_value(windows.clone()));
+        let windows: Vec<WindowsSpec> = windows
+            .collect::<std::result::Result<_, _>>()
+            .map_err(|source| Error::failed("the model's windows cannot be read").because(source))?;
+        Self::with(engine, plan, sql, parameters, (&windows, &joins), span).await
     }
 
     async fn with(
@@ -63,7 +77,7 @@ impl FeatureQuery {
         plan: &Plan,
         sql: &FeatureSql,
         parameters: Parameters,
-        joins: &[AsofSpec],
+        (windows, joins): (&[WindowsSpec], &[AsofSpec]),
         span: Interval,
     ) -> Result<Self> {
         let memory = usize::try_from(engine.memory_bytes).unwrap_or(usize::MAX);
@@ -71,21 +85,35 @@ impl FeatureQuery {
         for table in &plan.tables {
             session.register(table).await?;
         }
-        let planned = session.plan(sql, &parameters).await?;
+        let time = plan.job.spec.features.time.clone();
+        let windows: Vec<RollingWindows> = windows.iter().map(rolling_windows).collect();
+        let whole = match windows.as_slice() {
+            [] => None,
+            windows => {
+                let spine = session.check(sql, &parameters).await?;
+                Some(Rolling::plan(&session, &spine, &time, windows).await?.sql(sql)?)
+            }
+        };
+        let planned = session.plan(whole.as_ref().unwrap_or(sql), &parameters).await?;
         let joins = match joins {
             [] => None,
             joins => {
                 let joins: Vec<AsofJoin> = joins.iter().map(written).collect();
-                let time = &plan.job.spec.features.time;
-                let joins = PointInTime::plan(&session, &planned.schema(), time, &joins).await?;
+                let joins = PointInTime::plan(&session, &planned.schema(), &time, &joins).await?;
                 let scans = joins.estimate(&span).await?;
                 Some((joins, scans))
             }
         };
-        Ok(Self { session, planned, engine: plan.job.spec.features.engine, sql: sql.clone(), parameters, joins })
+        let (engine, sql) = (plan.job.spec.features.engine, sql.clone());
+        Ok(Self { session, planned, engine, sql, parameters, time, windows, whole, joins })
     }
 
-    /// The columns that the SQL and the joins give.
+    /// The SQL that gives the rows, with the windows in it.
+    pub fn sql(&self) -> &FeatureSql {
+        self.whole.as_ref().unwrap_or(&self.sql)
+    }
+
+    /// The columns that the SQL, the windows and the joins give.
     pub fn schema(&self) -> SchemaRef {
         self.joins.as_ref().map_or_else(|| self.planned.schema(), |(joins, _)| joins.schema())
     }
@@ -126,19 +154,66 @@ impl FeatureQuery {
         })
     }
 
-    /// The rows of the SQL alone.
+    /// The rows of the SQL and its windows, before any join.
     async fn rows(&self, plan: &Plan) -> Result<BatchStream> {
-        match self.engine {
-            job::Engine::Datafusion => {
+        match (self.engine, &self.whole) {
+            (job::Engine::Datafusion, None) => {
                 let batches = self.planned.stream()?.map_err(from_datafusion);
                 Ok(running_ahead(batches.boxed()))
             }
-            job::Engine::Polars => {
+            (job::Engine::Datafusion, Some(_)) => Ok(running_ahead(rolling::one_for_one(&self.planned)?)),
+            (job::Engine::Polars, windows) => {
                 let key = &plan.job.spec.features.key;
-                let whole = polars::run(&self.session, &self.sql, &self.parameters, key).await?;
-                Ok(cut(whole))
+                let rows = polars::run(&self.session, &self.sql, &self.parameters, key).await?;
+                if windows.is_some() { self.windows_over(rows).await } else { Ok(cut(rows)) }
             }
         }
+    }
+
+    /// Rows with the columns of the windows.
+    async fn windows_over(&self, rows: RecordBatch) -> Result<BatchStream> {
+        let schema = rows.schema();
+        // The columns' own types: those of Polars are not all as planned.
+        let rolling = Rolling::plan(&self.session, &schema, &self.time, &self.windows).await?;
+        let batches = cut(rows).try_collect().await?;
+        self.session.put_batches(rolling.rows(), schema, batches)?;
+        let planned = self.session.plan(&rolling.over_rows()?, &self.parameters).await?;
+        Ok(running_ahead(rolling::one_for_one(&planned)?))
+    }
+}
+
+/// Windows as the query engine takes them.
+fn rolling_windows(windows: &WindowsSpec) -> RollingWindows {
+    let column = |(name, over, aggregate): (String, usize, usize)| {
+        let (aggregate, over) = (&windows.aggregates[aggregate], windows.over[over]);
+        RollingColumn {
+            name,
+            function: match aggregate.function {
+                job::WindowFunction::Count => RollingFunction::Count,
+                job::WindowFunction::Sum => RollingFunction::Sum,
+                job::WindowFunction::Mean => RollingFunction::Mean,
+                job::WindowFunction::Min => RollingFunction::Min,
+                job::WindowFunction::Max => RollingFunction::Max,
+                job::WindowFunction::Last => RollingFunction::Last,
+                job::WindowFunction::Distinct => RollingFunction::Distinct,
+                job::WindowFunction::Stddev => RollingFunction::Stddev,
+            },
+            column: aggregate.column.clone(),
+            over: (over.to_string(), over.delta()),
+        }
+    };
+    RollingWindows {
+        table: windows.table.clone(),
+        keys: windows.keys.pairs(),
+        time: windows.time.clone(),
+        delay: windows.delay.delta(),
+        closed: match windows.closed {
+            job::Closed::Left => rolling::Closed::Left,
+            job::Closed::Right => rolling::Closed::Right,
+            job::Closed::Both => rolling::Closed::Both,
+            job::Closed::Neither => rolling::Closed::Neither,
+        },
+        columns: windows.columns().map(column).collect(),
     }
 }
 

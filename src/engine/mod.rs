@@ -40,7 +40,7 @@ pub use evaluate::{Evaluation, ModelScores, evaluate};
 pub use gate::GateOutcome;
 pub use import::{Check, ImportOutcome, ImportRequest, import};
 pub use predict::model_function;
-pub use preview::{PlannedTable, Preview, Reads, preview};
+pub use preview::{PlannedTable, Preview, Reads, features_sql, preview};
 pub use record::{Recorded, Run};
 pub use run::{RunOptions, RunOutcome, run};
 pub use score::{ScoreOptions, score};

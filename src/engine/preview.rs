@@ -9,6 +9,7 @@ use super::rows::shape;
 use super::run_id::{RunMark, run_id};
 use crate::error::{ErrorKind, Result};
 use crate::interval::instant;
+use crate::job;
 use crate::plan::Plan;
 use crate::registry::{ModelVersion, Registry};
 use serde::Serialize;
@@ -135,6 +136,24 @@ pub async fn preview(engine: &Engine, plan: &Plan, model: &str) -> Result<Previe
         action,
         query_plan: query.explain(),
     })
+}
+
+/// The SQL that gives the features of the interval, windows and all, with `$interval_start` and the like in it: as
+/// `lakemill query` takes it, with the same job and interval.
+///
+/// # Errors
+/// What planning the query fails with.
+pub async fn features_sql(engine: &Engine, plan: &Plan) -> Result<String> {
+    let query = FeatureQuery::new(engine, plan, &plan.sql, plan.interval).await?;
+    let mut text = format!("{}\n", query.sql().text().trim_end());
+    let features = &plan.job.spec.features;
+    if features.engine == job::Engine::Polars && !features.windows.is_empty() {
+        text.insert_str(0, "-- Polars runs what is first in WITH, DataFusion all that follows.\n");
+    }
+    if !features.asof.is_empty() {
+        text.insert_str(0, "-- What [[features.asof]] joins is no SQL: it is added to these rows.\n");
+    }
+    Ok(text)
 }
 
 /// The model, or `None` where there is none yet; a wrong name is an error.

@@ -30,7 +30,8 @@ pub use environment::EnvString;
 pub use load::{Checked, JobFile, ReadFile, SqlFile, check, check_with, load};
 pub use schema::job_schema;
 pub use spec::{
-    AsofSpec, ClassWeight, ClassWeightRule, ColumnNames, Duration, EncoderSpec, Engine, EvaluateSpec, FeaturesSpec,
-    GateSpec, Instant, JobSpec, Keep, LookupSpec, ModelSpec, ScoreSpec, Split, TableFormat, TableSpec, VarValue,
+    AggregateSpec, AsofSpec, ClassWeight, ClassWeightRule, Closed, ColumnNames, Duration, EncoderSpec, Engine,
+    EvaluateSpec, FeaturesSpec, GateSpec, Instant, JobSpec, Keep, LookupSpec, ModelSpec, ScoreSpec, Split, TableFormat,
+    TableSpec, VarValue, WindowFunction, WindowsSpec,
 };
 pub use vocabulary::{AlgorithmWords, MetricWords, ParamsCheck, Vocabulary};

@@ -1,5 +1,7 @@
 //! What a job file must hold to beyond its schema: keys that exclude or need each other.
 
+mod windows;
+
 use super::document::{Entry, Item, Mistake, Node};
 use super::environment::shorten;
 use super::schema::word_hint;
@@ -12,7 +14,7 @@ type Rule = fn(&Node, &mut Vec<Mistake>);
 
 /// Every rule; each looks at what is there and is silent about what the schema says already.
 static RULES: &[Rule] =
-    &[table_versions, reserved_vars, columns, asof, lengths, class_weight, gates, passthrough, lookup];
+    &[table_versions, reserved_vars, columns, windows::check, asof, lengths, class_weight, gates, passthrough, lookup];
 
 /// The mistakes of a document by the rules.
 pub(super) fn check(root: &Node) -> Vec<Mistake> {
@@ -66,30 +68,47 @@ fn columns(root: &Node, mistakes: &mut Vec<Mistake>) {
     }
 }
 
-fn asof(root: &Node, mistakes: &mut Vec<Mistake>) {
-    let tables: Vec<&str> =
-        root.at(&["tables"]).map(Node::entries).unwrap_or_default().iter().map(|table| table.key.as_str()).collect();
+/// The names under `[tables]`.
+fn tables(root: &Node) -> Vec<&str> {
+    root.at(&["tables"]).map(Node::entries).unwrap_or_default().iter().map(|table| table.key.as_str()).collect()
+}
+
+/// The columns of the SQL that `[features]` gives a meaning.
+fn roles(root: &Node) -> Vec<&str> {
     let features = |name: &str| root.at(&["features", name]);
     let keys = features("key").map(Node::elements).unwrap_or_default().iter().filter_map(Node::text);
-    let roles = ["time", "label", "weight"].into_iter().filter_map(|name| features(name)?.text());
-    let taken: Vec<&str> = keys.chain(roles).collect();
+    keys.chain(["time", "label", "weight"].into_iter().filter_map(|name| features(name)?.text())).collect()
+}
+
+/// Whether the table that `section` names is one of them.
+fn known_table(section: &Node, tables: &[&str], mistakes: &mut Vec<Mistake>) {
+    if let Some(node) = section.at(&["table"])
+        && let Some(table) = node.text().filter(|table| !table.is_empty() && !tables.contains(table))
+    {
+        let message = format!("unknown table `{}`", shorten(table));
+        mistakes.push(Mistake::new(&node.place, message).hint(word_hint(table, tables.iter().copied())));
+    }
+}
+
+fn asof(root: &Node, mistakes: &mut Vec<Mistake>) {
+    let (tables, taken) = (tables(root), roles(root));
+    let windows: Vec<String> = windows::columns(root).into_iter().map(|(name, _)| name).collect();
     let mut joined: Vec<&str> = Vec::new();
-    for join in features("asof").map(Node::elements).unwrap_or_default() {
-        if let Some(node) = join.at(&["table"])
-            && let Some(table) = node.text().filter(|table| !table.is_empty() && !tables.contains(table))
-        {
-            let message = format!("unknown table `{}`", shorten(table));
-            mistakes.push(Mistake::new(&node.place, message).hint(word_hint(table, tables.iter().copied())));
-        }
+    for join in root.at(&["features", "asof"]).map(Node::elements).unwrap_or_default() {
+        known_table(join, &tables, mistakes);
         let Some(columns) = join.at(&["columns"]) else { continue };
         let same = columns.elements().iter().filter_map(|name| Some((name.text()?, &name.place)));
         let renamed = columns.entries().iter().map(|entry| (entry.key.as_str(), &entry.place));
         let names: Vec<_> = same.chain(renamed).collect();
         for (name, place) in &names {
-            let message = match (taken.contains(name), joined.contains(name)) {
-                (true, _) => format!("`{}` comes from the SQL and can't be joined too", shorten(name)),
-                (_, true) => format!("another join gives `{}` already", shorten(name)),
-                _ => continue,
+            let message = if taken.contains(name) {
+                format!("`{}` comes from the SQL and can't be joined too", shorten(name))
+            } else if joined.contains(name) {
+                format!("another join gives `{}` already", shorten(name))
+            } else if windows.iter().any(|window| window == name) {
+                format!("a window gives `{}` already", shorten(name))
+            } else {
+                continue;
             };
             let hint = "give the joined column another name: columns = { new_name = \"table_column\" }";
             mistakes.push(Mistake::new(place, message).hint(hint));

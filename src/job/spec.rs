@@ -11,6 +11,7 @@ mod instant;
 mod model;
 mod score;
 mod table;
+mod windows;
 
 pub use asof::{AsofSpec, ColumnNames};
 pub use duration::Duration;
@@ -21,6 +22,8 @@ pub use model::{ClassWeight, ClassWeightRule, EncoderSpec, ModelSpec, Split};
 pub(super) use score::RESULT_COLUMNS;
 pub use score::{Keep, LookupSpec, ScoreSpec};
 pub use table::{TableFormat, TableSpec};
+pub use windows::{AggregateSpec, Closed, WindowFunction, WindowsSpec};
+pub(super) use windows::{name_over, start_of_name};
 
 use super::environment::EnvString;
 use schemars::JsonSchema;

@@ -1,4 +1,4 @@
-//! Queries over pinned tables: sessions, feature SQL, what a query will read, point-in-time joins, and
+//! Queries over pinned tables: sessions, feature SQL, declared windows, what a query will read, point-in-time joins, and
 //! the Polars engine.
 //!
 //! **Names.** Column and table names are case-sensitive and taken as written, in both engines:
@@ -18,7 +18,8 @@
 //!
 //! **Models.** In ad hoc queries `predict('model@champion')` is a function (`predict`).
 //!
-//! **Windows.** Most window aggregates are computed by an operator of our own, in both kinds of session.
+//! **Windows.** Declared windows become SQL ([`rolling`]). Most window aggregates are computed by an operator of our
+//! own, in both kinds of session.
 
 mod ahead;
 pub mod asof;
@@ -30,6 +31,7 @@ mod files;
 mod parameters;
 pub mod polars;
 mod predict;
+pub mod rolling;
 mod session;
 mod sql;
 mod window;

@@ -150,6 +150,17 @@ impl Session {
         self.context.register_udf(function);
     }
 
+    /// Makes batches in memory known under a name, in the place of those that were known under it: for rows that a
+    /// query of this session goes on with.
+    ///
+    /// # Errors
+    /// Where the batches do not have the schema.
+    pub fn put_batches(&self, name: &str, schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<()> {
+        let table = MemTable::try_new(schema, vec![batches]).map_err(from_datafusion)?;
+        let reference = datafusion::common::TableReference::bare(name.to_owned());
+        self.context.register_table(reference, Arc::new(table)).map(|_| ()).map_err(from_datafusion)
+    }
+
     fn insert(&mut self, name: &str, table: Arc<dyn TableProvider>) -> Result<()> {
         if self.names.iter().any(|known| known == name) {
             return Err(Error::usage("a table of that name is already there").with("table", name));

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// The version of the format of `artifact.json` and of alias records; raised with every change.
 ///
 /// 2 added the job's settings, which class was taken for which, and point-in-time joins; 3 of what use each feature
-/// was, and where an imported model came from. Files of older formats lack them and are still read.
+/// was, where an imported model came from, and declared windows. Files of older formats lack them and are still read.
 pub const FORMAT: u32 = 3;
 
 /// A trained model without its predictor.
@@ -160,6 +160,9 @@ pub struct FeatureSql {
     /// The point-in-time joins that add columns to the SQL's, as in the job file; since format 2.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asof: Vec<Value>,
+    /// The windows that add columns to the SQL's, as in the job file; since format 3.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Value>,
 }
 
 /// Spans of time, each as an interval is written.

@@ -42,6 +42,11 @@ fn section(title: &str, body: &str) -> String {
 
 fn sql(artifact: &Artifact) -> String {
     let mut text = fenced("sql", &artifact.features.sql);
+    if !artifact.features.windows.is_empty() {
+        let windows: Vec<String> = artifact.features.windows.iter().map(ToString::to_string).collect();
+        text.push_str("\nTo each row, windows that end at its time (`[[features.windows]]`):\n\n");
+        text.push_str(&fenced("json", &windows.join("\n")));
+    }
     if !artifact.features.asof.is_empty() {
         let joins: Vec<String> = artifact.features.asof.iter().map(ToString::to_string).collect();
         text.push_str("\nTo each row, what was known at its time (`[[features.asof]]`):\n\n");

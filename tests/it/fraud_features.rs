@@ -8,13 +8,14 @@
 
 use crate::command::run;
 use crate::shared::shared;
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const DAY: i64 = 86_400;
 
@@ -88,6 +89,35 @@ fn features(lake: &Path, interval: &str, folder: &Path) -> RecordBatch {
     let job = ["query", "sql/card_fraud.sql", "--job", "jobs/card_fraud.toml", "--interval", interval];
     run(&[&job[..], &["--set", &table, "--format", "parquet", "--out", &out]].concat()).expect(0);
     read(&file)
+}
+
+/// The rows of the job that declares the same windows, by the SQL that its plan shows. Where a terminal has had no
+/// transactions, the declared share of frauds is NULL and the written one 0.
+fn declared(lake: &Path, interval: &str, folder: &Path) -> RecordBatch {
+    let (sql, file) = (folder.join("declared.sql"), folder.join("declared.parquet"));
+    let table = format!("tables.transactions.path={}", lake.display());
+    let job = "jobs/card_fraud_declared.toml";
+    let shown = run(&["plan", job, "--interval", interval, "--set", &table, "--sql"]).expect(0).stdout;
+    std::fs::write(&sql, shown).unwrap();
+    let (sql, out) = (sql.display().to_string(), file.display().to_string());
+    let query = ["query", &sql, "--job", job, "--interval", interval, "--set", &table];
+    run(&[&query[..], &["--format", "parquet", "--out", &out]].concat()).expect(0);
+    let given = read(&file);
+    let schema = given.schema();
+    let columns = schema.fields().iter().zip(given.columns()).map(|(field, column)| {
+        let (name, counts) = (field.name().clone(), field.name().replace("fraud_share", "count"));
+        if name == counts {
+            return (name, Arc::clone(column));
+        }
+        let shares = column.as_primitive::<Float64Type>().iter().zip(integers(&given, &counts));
+        let share = |(share, count): (Option<f64>, i64)| {
+            assert_eq!(share.is_none(), count == 0, "{name}");
+            share.unwrap_or(0.0)
+        };
+        let shares: ArrayRef = Arc::new(Float64Array::from_iter_values(shares.map(share)));
+        (name, shares)
+    });
+    RecordBatch::try_from_iter(columns.collect::<Vec<_>>()).unwrap()
 }
 
 /// What happened to whom, with what is summed of it: (second, amount or fraud).
@@ -212,4 +242,46 @@ fn every_row_of_the_real_table_has_the_features_of_the_definition() {
     let in_night = all.iter().filter(|transaction| transaction.second.div_euclid(DAY) == 17_702).count();
     assert_eq!((night.num_rows(), in_night), (9_523, 9_523));
     compare(&night, &wanted);
+}
+
+/// Counts and labels as they are, means and shares to the last digits.
+fn same(declared: &RecordBatch, written: &RecordBatch) {
+    assert_eq!(declared.num_rows(), written.num_rows());
+    let place = |batch: &RecordBatch| -> Vec<(i64, usize)> {
+        let mut rows: Vec<_> =
+            integers(batch, "transaction_id").into_iter().enumerate().map(|(row, id)| (id, row)).collect();
+        rows.sort_unstable();
+        rows
+    };
+    let (declared_rows, written_rows) = (place(declared), place(written));
+    for field in written.schema().fields() {
+        let name = field.name().as_str();
+        if MEANS.contains(&name) || name == "tx_amount" {
+            let (found, wanted) = (floats(declared, name), floats(written, name));
+            for ((id, row), (_, other)) in declared_rows.iter().zip(&written_rows) {
+                let (got, want) = (found[*row], wanted[*other]);
+                assert!((got - want).abs() <= 1e-12 * want.abs(), "{name} of transaction {id}: {got}, not {want}");
+            }
+        } else {
+            let of = |batch| if name == "tx_datetime" { seconds(batch) } else { integers(batch, name) };
+            let (found, wanted) = (of(declared), of(written));
+            for ((id, row), (same, other)) in declared_rows.iter().zip(&written_rows) {
+                assert_eq!((id, found[*row]), (same, wanted[*other]), "{name} of transaction {id}");
+            }
+        }
+    }
+}
+
+#[test]
+fn declared_windows_are_the_written_ones_on_every_row_of_the_real_table() {
+    let Some(lake) = shared("lake/transactions") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    for (interval, rows) in [("2018-04-01/2018-07-01", ROWS), ("2018-06-20", 9_523)] {
+        let (declared, written) = (declared(&lake, interval, folder.path()), features(&lake, interval, folder.path()));
+        assert_eq!(declared.num_rows(), rows);
+        let mut names: BTreeSet<String> = declared.schema().fields().iter().map(|field| field.name().clone()).collect();
+        assert!(names.remove("terminal_id"), "the windows need it");
+        assert_eq!(names, written.schema().fields().iter().map(|field| field.name().clone()).collect());
+        same(&declared, &written);
+    }
 }

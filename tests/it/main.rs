@@ -33,6 +33,7 @@ mod predict;
 mod query;
 mod registry;
 mod risk;
+mod rolling;
 mod s3;
 mod scoring;
 mod shared;

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, Weak};
 
 /// The jobs whose tests are below, and those in `flights.rs`.
-const ON_THE_DEMO_LAKE: [&str; 4] = ["card_fraud", "segment", "spend", "terminal_fraud"];
+const ON_THE_DEMO_LAKE: [&str; 5] = ["card_fraud", "card_fraud_declared", "segment", "spend", "terminal_fraud"];
 const ON_REAL_FLIGHTS: [&str; 2] = ["flight_delay", "flight_delay_minutes"];
 
 /// The last day of the demo lake.
@@ -308,6 +308,20 @@ fn card_fraud_lives_its_whole_life() {
         lookup: Some(("customer_id", &["score", "prediction"])),
         latest: "tx_datetime",
         days: 30..=39,
+    });
+}
+
+#[test]
+fn card_fraud_declared_lives_its_whole_life() {
+    whole_life(&Expected {
+        job: Shipped::new("card_fraud_declared", &["transactions"]),
+        key: "transaction_id",
+        metric: ("roc_auc", true),
+        worse: "model.params={ c = 0.00001 }",
+        lookup: Some(("customer_id", &["score", "prediction"])),
+        latest: "tx_datetime",
+        // The day itself, and the history of customers and of terminals, 30 days each and the one in which they begin.
+        days: 61..=64,
     });
 }
 

@@ -219,6 +219,8 @@ fn artifact(request: &ImportRequest, model: &Imported, encoder: &Encoder, origin
         confusion: None,
         baseline: Baseline::default(),
         cross_validation: None,
+        gains: Vec::new(),
+        permutation: Vec::new(),
         job: Value::Null,
         binary_format: BINARY_FORMAT,
         origin: Some(origin.clone()),

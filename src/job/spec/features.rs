@@ -1,6 +1,6 @@
 //! `[features]` and `[vars]`.
 
-use super::{AsofSpec, Duration};
+use super::{AsofSpec, Duration, WindowsSpec};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -38,6 +38,9 @@ pub struct FeaturesSpec {
     /// The engine that runs the SQL.
     #[serde(default)]
     pub engine: Engine,
+    /// Tables whose rows are aggregated over spans of time that end at each row of the SQL: windows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<WindowsSpec>,
     /// Tables whose newest known row adds columns to each row of the SQL: point-in-time joins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asof: Vec<AsofSpec>,

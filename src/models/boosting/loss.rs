@@ -14,7 +14,7 @@
 //! the residuals instead of a Newton step.
 
 use crate::models::Link;
-use crate::models::predictor::logistic;
+use crate::models::link::logistic;
 use rayon::prelude::*;
 
 /// By how much the Poisson hessian is raised, on the scale of the score.

@@ -109,6 +109,18 @@ fn is_number(kind: &DataType) -> bool {
     kind.is_integer() && *kind != DataType::UInt64
 }
 
+/// The type in which keys of two types are compared as SQL compares them, or `None` where they can't be equal; whole
+/// numbers stay numbers.
+pub(in crate::query) fn shared_type(left: &DataType, right: &DataType) -> Option<DataType> {
+    if left == right && left == plain(left) && !left.is_floating() && !left.is_nested() {
+        return Some(left.clone());
+    }
+    if is_number(plain(left)) && is_number(plain(right)) {
+        return Some(DataType::Int64);
+    }
+    common_type(left, right)
+}
+
 fn common_type(left: &DataType, right: &DataType) -> Option<DataType> {
     let (left, right) = (plain(left), plain(right));
     if left.is_integer() && right.is_integer() {

@@ -47,6 +47,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use chrono::TimeDelta;
 use forms::Unit;
+pub(super) use forms::shared_type;
 use futures::stream::BoxStream;
 use resolved::{Bounds, Resolved, common_unit, spine_column};
 use std::sync::Arc;

@@ -74,10 +74,10 @@ impl SlidingWindowExec {
 }
 
 /// Windows, and what they are computed over.
-type Windows<'a> = (&'a [Arc<dyn WindowExpr>], &'a Arc<dyn ExecutionPlan>);
+pub(super) type Windows<'a> = (&'a [Arc<dyn WindowExpr>], &'a Arc<dyn ExecutionPlan>);
 
 /// The windows and the input of DataFusion's operators, where the input comes sorted by partition and order.
-fn stock(node: &Arc<dyn ExecutionPlan>) -> Option<Windows<'_>> {
+pub(super) fn stock(node: &Arc<dyn ExecutionPlan>) -> Option<Windows<'_>> {
     if let Some(bounded) = node.downcast_ref::<BoundedWindowAggExec>() {
         let is_sorted = matches!(bounded.input_order_mode, InputOrderMode::Sorted)
             && bounded.state_observer().is_none()

@@ -3,6 +3,7 @@
 //! An argument that several aggregates or frames use in the same form has one lane.
 
 use super::keys;
+use super::links::Links;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::interleave;
 use arrow::datatypes::{
@@ -36,6 +37,10 @@ pub(super) enum LaneKind {
     WideHighKey,
     /// The values themselves.
     Values,
+    /// The last row up to each that has a value.
+    LastValid,
+    /// Which rows have the same value; `whole` where a frame may start with its partition.
+    Links { whole: bool },
 }
 
 /// An argument's rows.
@@ -45,9 +50,18 @@ pub(super) enum Lane {
     Sum(Prefix<i64>),
     WideSum(Prefix<i128>),
     Float(Floats),
-    Key { for_null: i64, held: Held<i64> },
-    WideKey { for_null: i128, held: Held<i128> },
+    Key {
+        for_null: i64,
+        held: Held<i64>,
+    },
+    WideKey {
+        for_null: i128,
+        held: Held<i128>,
+    },
     Values(Values),
+    /// One past the row; 0 where there is none.
+    LastValid(Held<usize>),
+    Links(Links),
 }
 
 impl Lane {
@@ -62,11 +76,16 @@ impl Lane {
             LaneKind::WideLowKey => Self::WideKey { for_null: i128::MAX, held: Held::default() },
             LaneKind::WideHighKey => Self::WideKey { for_null: i128::MIN, held: Held::default() },
             LaneKind::Values => Self::Values(Values::default()),
+            LaneKind::LastValid => Self::LastValid(Held::default()),
+            LaneKind::Links { whole } => Self::Links(Links::new(whole)),
         }
     }
 
-    /// Takes the argument of a batch's rows.
-    pub(super) fn append(&mut self, array: &ArrayRef) {
+    /// Takes the argument of a batch's rows; at each of `starts` begins a partition.
+    ///
+    /// # Errors
+    /// Where values cannot be compared.
+    pub(super) fn append(&mut self, array: &ArrayRef, starts: &[usize]) -> Result<()> {
         match self {
             Self::Count(counts) => counts.append(array.as_ref()),
             Self::Sum(prefix) => prefix.append_integers(array.as_ref()),
@@ -75,7 +94,10 @@ impl Lane {
             Self::Key { for_null, held } => keys::append(array.as_ref(), *for_null, &mut held.values),
             Self::WideKey { for_null, held } => keys::append_decimals(array.as_ref(), *for_null, &mut held.values),
             Self::Values(values) => values.append(array),
+            Self::LastValid(held) => held.append_valid(array.as_ref()),
+            Self::Links(links) => return links.append(array, starts),
         }
+        Ok(())
     }
 
     /// Forgets the rows before `keep`, but not what a frame needs that starts at `open`, where the partition does.
@@ -90,6 +112,8 @@ impl Lane {
             Self::Float(floats) => floats.held.evict(keep),
             Self::Key { held, .. } => held.evict(keep),
             Self::WideKey { held, .. } => held.evict(keep),
+            Self::LastValid(held) => held.evict(keep),
+            Self::Links(links) => links.evict(keep),
             Self::Values(values) => return values.evict(keep, open),
         }
         Ok(())
@@ -105,6 +129,8 @@ impl Lane {
             Self::Key { held, .. } => held.bytes(),
             Self::WideKey { held, .. } => held.bytes(),
             Self::Values(values) => values.bytes,
+            Self::LastValid(held) => held.bytes(),
+            Self::Links(links) => links.bytes(),
         }
     }
 }
@@ -136,6 +162,22 @@ impl<T: Copy> Held<T> {
 
     fn bytes(&self) -> usize {
         self.values.capacity() * size_of::<T>()
+    }
+}
+
+impl Held<usize> {
+    /// One past the last row with a value, for each row of `array`.
+    fn append_valid(&mut self, array: &dyn Array) {
+        let end = self.base + self.values.len();
+        // Where all were forgotten, no later frame reaches before this row.
+        let mut last = self.values.last().copied().unwrap_or(0);
+        let nulls = array.logical_nulls();
+        self.values.extend((0..array.len()).map(|row| {
+            if nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)) {
+                last = end + row + 1;
+            }
+            last
+        }));
     }
 }
 

@@ -11,7 +11,8 @@
 //!   the precision ([`double`]); what a result is joined from depends on the frames of its partition alone, so it is
 //!   the same at any batch size, and as near to the true sum as if each frame were summed afresh.
 //!
-//! What it does not take over is left as it is: see [`recognise`].
+//! What it does not take over is left as it is: see [`recognise`]; where that is some windows of an operator, both work
+//! one after the other ([`split`]).
 
 mod bounds;
 mod codes;
@@ -21,12 +22,14 @@ mod extremes;
 mod gather;
 mod keys;
 mod lanes;
+mod links;
 mod moments;
 mod recognise;
 mod rows;
 mod rule;
 mod sliding;
 mod sort;
+mod split;
 mod stacks;
 mod steps;
 mod stream;

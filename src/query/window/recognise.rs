@@ -3,6 +3,7 @@
 use super::bounds::{Bound, Distance, Place, Way};
 use super::keys;
 use super::lanes::LaneKind;
+use super::links;
 use super::rows::Order;
 use super::sliding::{Make, Output, Sliding, StepKind};
 use arrow::array::{ArrayRef, Int32Array, make_comparator, new_empty_array};
@@ -11,6 +12,7 @@ use arrow::datatypes::{DataType, Schema, TimeUnit};
 
 use datafusion::functions_aggregate::{average, count, min_max, stddev, sum, variance};
 use datafusion::functions_window::nth_value::{NthValue, NthValueKind};
+use datafusion::functions_window::row_number::RowNumber;
 use datafusion::logical_expr::{WindowFrame, WindowFrameBound, WindowFrameUnits};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
@@ -55,15 +57,30 @@ pub(super) fn recognise(windows: &[Arc<dyn WindowExpr>], input: &Schema) -> Opti
 
 /// The output of one window expression.
 fn add(sliding: &mut Sliding, window: &Arc<dyn WindowExpr>, input: &Schema) -> Option<Output> {
-    let (start, end) = bounds(window, input)?;
     let kind = window.field().ok()?.data_type().clone();
     let expr = window.as_any();
-    if let Some(standard) = expr.downcast_ref::<StandardWindowExpr>() {
-        let is_last = edge(standard)?;
+    let standard = expr.downcast_ref::<StandardWindowExpr>();
+    if standard.is_some_and(is_row_number) {
+        // Whatever its frame is: the number of rows up to this one.
+        let start = Bound { place: Place::Unbounded, is_end: false };
+        let frame = sliding.frame(start, Bound { place: Place::Rows(0), is_end: true });
+        return Some(Output { kind, make: Make::Number { count: sliding.step(frame, StepKind::Rows) } });
+    }
+    let (start, end) = bounds(window, input)?;
+    if let Some(standard) = standard {
+        let edge = edge(standard)?;
         let [argument] = <[_; 1]>::try_from(window.expressions()).ok()?;
+        // Which rows of a frame have a value is known of those that are held.
+        if edge == Edge::LastValid && start.place == Place::Unbounded {
+            return None;
+        }
         let frame = sliding.frame(start, end);
         let lane = sliding.lane(&argument, LaneKind::Values);
-        let make = if is_last { Make::Last { frame, lane } } else { Make::First { frame, lane } };
+        let make = match edge {
+            Edge::First => Make::First { frame, lane },
+            Edge::Last => Make::Last { frame, lane },
+            Edge::LastValid => Make::LastValid { frame, lane, valid: sliding.lane(&argument, LaneKind::LastValid) },
+        };
         return Some(Output { kind, make });
     }
     let aggregate = if let Some(plain) = expr.downcast_ref::<PlainAggregateWindowExpr>() {
@@ -73,10 +90,19 @@ fn add(sliding: &mut Sliding, window: &Arc<dyn WindowExpr>, input: &Schema) -> O
     };
     // A FILTER has no accessor. It is the last field of both kinds of expression.
     let is_plain = format!("{window:?}").ends_with("filter: None }");
-    if !is_plain || aggregate.is_distinct() || !aggregate.order_bys().is_empty() {
+    if !is_plain || !aggregate.order_bys().is_empty() {
         return None;
     }
     let [argument] = <[_; 1]>::try_from(aggregate.expressions()).ok()?;
+    if aggregate.is_distinct() {
+        let can_link = links::can_link(&argument.data_type(input).ok()?);
+        if !can_link || !aggregate.fun().inner().is::<count::Count>() {
+            return None;
+        }
+        let frame = sliding.frame(start, end);
+        let lane = sliding.lane(&argument, LaneKind::Links { whole: start.place == Place::Unbounded });
+        return Some(Output { kind, make: Make::Count { count: sliding.step(frame, StepKind::Distinct { lane }) } });
+    }
     let frame = sliding.frame(start, end);
     let make = aggregated(sliding, aggregate, &argument, frame, input)?;
     Some(Output { kind, make })
@@ -173,8 +199,24 @@ fn extreme(
     Some(sliding.step(frame, step(lane)))
 }
 
-/// Whether it is `last_value`; `None` for what is neither that nor `first_value`, and with IGNORE NULLS.
-fn edge(window: &StandardWindowExpr) -> Option<bool> {
+/// Whether it is `row_number`.
+fn is_row_number(window: &StandardWindowExpr) -> bool {
+    let expr = window.get_standard_func_expr().as_any().downcast_ref::<WindowUDFExpr>();
+    expr.is_some_and(|expr| expr.fun().inner().is::<RowNumber>())
+}
+
+/// Which row of a frame is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Edge {
+    First,
+    Last,
+    /// The last with a value.
+    LastValid,
+}
+
+/// What of a frame a function takes; `None` for what is neither `first_value` nor `last_value`, and for the first
+/// with IGNORE NULLS.
+fn edge(window: &StandardWindowExpr) -> Option<Edge> {
     let expr = window.get_standard_func_expr();
     let function = expr.as_any().downcast_ref::<WindowUDFExpr>()?;
     let is_last = match function.fun().inner().downcast_ref::<NthValue>()?.kind() {
@@ -185,7 +227,12 @@ fn edge(window: &StandardWindowExpr) -> Option<bool> {
     // IGNORE NULLS has no accessor: asks what the function says of a NULL at both edges.
     let probe: ArrayRef = Arc::new(Int32Array::from(vec![None, Some(1), None]));
     let said = expr.create_evaluator().ok()?.evaluate(&[probe], &(0..3)).ok()?;
-    said.is_null().then_some(is_last)
+    match (is_last, said.is_null()) {
+        (true, true) => Some(Edge::Last),
+        (false, true) => Some(Edge::First),
+        (true, false) => Some(Edge::LastValid),
+        (false, false) => None,
+    }
 }
 
 /// The bounds of a window's frame.

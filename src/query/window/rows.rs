@@ -93,6 +93,12 @@ impl Rows {
         })
     }
 
+    /// Where partitions begin, from a position on.
+    pub(super) fn starts_from(&self, position: usize) -> Vec<usize> {
+        let first = self.starts.partition_point(|start| *start < position);
+        self.starts.iter().skip(first).copied().collect()
+    }
+
     /// The number of the first partition that is not done.
     pub(super) fn first_partition(&self) -> usize {
         self.before

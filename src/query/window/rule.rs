@@ -2,6 +2,7 @@
 
 use super::exec::SlidingWindowExec;
 use super::sort::KeySortExec;
+use super::split::Rest;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result;
@@ -10,25 +11,24 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use std::sync::Arc;
 
-/// Replaces DataFusion's window operators by [`SlidingWindowExec`] where that takes all of their expressions, and
-/// makes one of several on top of each other that have the same partitions and order. A sort right below it, by keys
-/// that are integers, becomes a [`KeySortExec`].
+/// Replaces DataFusion's window operators by [`SlidingWindowExec`] where that takes their expressions, or some of them,
+/// and makes one of several on top of each other that have the same partitions and order. A sort right below it, by
+/// keys that are integers, becomes a [`KeySortExec`].
 #[derive(Debug, Default)]
 pub(in crate::query) struct SlidingWindows;
 
 impl PhysicalOptimizerRule for SlidingWindows {
-    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        // Where nothing is done in parallel, several partitions are those of a UNION, one after the other.
+        let in_sequence = config.execution.target_partitions == 1;
         plan.transform_up(|node| {
-            let Some(sliding) = SlidingWindowExec::in_place_of(&node) else { return Ok(Transformed::no(node)) };
-            let sliding: Arc<dyn ExecutionPlan> = Arc::new(sliding);
-            let sort = sliding.children().first().and_then(|input| KeySortExec::in_place_of(input));
-            Ok(Transformed::yes(match sort {
-                Some(sort) => {
-                    let same = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep);
-                    sliding.replace_children(vec![Arc::new(sort)], same)?
-                }
-                None => sliding,
-            }))
+            if let Some(sliding) = SlidingWindowExec::in_place_of(&node) {
+                return Ok(Transformed::yes(sorted_below(sliding, in_sequence)?));
+            }
+            match Rest::of(&node)? {
+                Some((ours, rest)) => Ok(Transformed::yes(rest.over(sorted_below(ours, in_sequence)?)?)),
+                None => Ok(Transformed::no(node)),
+            }
         })
         .data()
     }
@@ -39,5 +39,18 @@ impl PhysicalOptimizerRule for SlidingWindows {
 
     fn schema_check(&self) -> bool {
         true
+    }
+}
+
+/// The operator over a sort of our own, where there is a sort.
+fn sorted_below(sliding: SlidingWindowExec, in_sequence: bool) -> Result<Arc<dyn ExecutionPlan>> {
+    let sliding: Arc<dyn ExecutionPlan> = Arc::new(sliding);
+    let sort = sliding.children().first().and_then(|input| KeySortExec::in_place_of(input, in_sequence));
+    match sort {
+        Some(sort) => {
+            let same = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep);
+            sliding.replace_children(vec![Arc::new(sort)], same)
+        }
+        None => Ok(sliding),
     }
 }

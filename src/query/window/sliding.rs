@@ -53,6 +53,8 @@ pub(super) enum StepKind {
     WideLow { lane: usize },
     /// The largest decimal.
     WideHigh { lane: usize },
+    /// How many different values.
+    Distinct { lane: usize },
 }
 
 /// A result column.
@@ -65,15 +67,55 @@ pub(super) struct Output {
 /// How a column is made from steps and lanes. `count` is the step that tells where there is no value.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Make {
-    Count { count: usize },
-    Integers { frame: usize, lane: usize, count: usize },
-    Decimals { frame: usize, lane: usize, count: usize },
-    Sum { step: usize, count: usize },
-    Mean { step: usize, count: usize },
-    Spread { step: usize, count: usize, sample: bool, root: bool },
-    Extreme { step: usize, count: usize },
-    First { frame: usize, lane: usize },
-    Last { frame: usize, lane: usize },
+    Count {
+        count: usize,
+    },
+    Integers {
+        frame: usize,
+        lane: usize,
+        count: usize,
+    },
+    Decimals {
+        frame: usize,
+        lane: usize,
+        count: usize,
+    },
+    Sum {
+        step: usize,
+        count: usize,
+    },
+    Mean {
+        step: usize,
+        count: usize,
+    },
+    Spread {
+        step: usize,
+        count: usize,
+        sample: bool,
+        root: bool,
+    },
+    Extreme {
+        step: usize,
+        count: usize,
+    },
+    First {
+        frame: usize,
+        lane: usize,
+    },
+    Last {
+        frame: usize,
+        lane: usize,
+    },
+    /// The last value that is none; `valid` is the lane that tells which row has one.
+    LastValid {
+        frame: usize,
+        lane: usize,
+        valid: usize,
+    },
+    /// The number of the row in its partition.
+    Number {
+        count: usize,
+    },
 }
 
 impl Sliding {

@@ -14,15 +14,18 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{LexOrdering, PhysicalExpr};
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::coop::make_cooperative;
 use datafusion::physical_plan::execution_plan::{CardinalityEffect, ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput};
 use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{
-    ChildStats, DisplayAs, DisplayFormatType, EmptyRecordBatchStream, ExecutionPlan, InputDistributionRequirements,
-    PlanProperties, StatisticsArgs,
+    ChildStats, DisplayAs, DisplayFormatType, Distribution, EmptyRecordBatchStream, ExecutionPlan,
+    ExecutionPlanProperties, InputDistributionRequirements, PlanProperties, StatisticsArgs,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use std::fmt;
@@ -37,12 +40,39 @@ pub(super) struct KeySortExec {
     replaced: Arc<dyn ExecutionPlan>,
     ordering: LexOrdering,
     input: Arc<dyn ExecutionPlan>,
+    /// Whether the partitions of the input are read one after the other, and become one.
+    in_sequence: bool,
     metrics: ExecutionPlanMetricsSet,
 }
 
 impl KeySortExec {
-    /// The sort that does what `node` does, if that is a sort of all rows by columns that have keys.
-    pub(super) fn in_place_of(node: &Arc<dyn ExecutionPlan>) -> Option<Self> {
+    /// The sort that does what `node` does, if that is a sort of all rows by columns that have keys. With
+    /// `in_sequence`, parts that are sorted each for itself and merged, or that come as they like, are read one after
+    /// the other: rows that tie are in the order of the parts.
+    pub(super) fn in_place_of(node: &Arc<dyn ExecutionPlan>, in_sequence: bool) -> Option<Self> {
+        if in_sequence && let Some(merge) = node.downcast_ref::<SortPreservingMergeExec>() {
+            let parts = unsorted(merge.input(), merge.expr()).filter(|_| merge.fetch().is_none())?;
+            return Self::in_parts(merge.expr().clone(), parts);
+        }
+        let sort = node.downcast_ref::<SortExec>()?;
+        if in_sequence
+            && sort.fetch().is_none()
+            && let Some(any) = sort.input().downcast_ref::<CoalescePartitionsExec>()
+        {
+            let parts = Arc::clone(any.input());
+            return Self::in_parts(sort.expr().clone(), parts).filter(|_| any.fetch().is_none());
+        }
+        Self::of_sort(node)
+    }
+
+    /// The sort of all partitions of `parts`, the first before the second.
+    fn in_parts(ordering: LexOrdering, parts: Arc<dyn ExecutionPlan>) -> Option<Self> {
+        let one = Arc::new(CoalescePartitionsExec::new(Arc::clone(&parts)));
+        let sort: Arc<dyn ExecutionPlan> = Arc::new(SortExec::new(ordering, one));
+        Some(Self { input: parts, in_sequence: true, ..Self::of_sort(&sort)? })
+    }
+
+    fn of_sort(node: &Arc<dyn ExecutionPlan>) -> Option<Self> {
         let sort = node.downcast_ref::<SortExec>()?;
         let schema = sort.input().schema();
         let has_keys = |expr: &Arc<dyn PhysicalExpr>| expr.data_type(&schema).is_ok_and(|kind| keys::has_keys(&kind));
@@ -53,15 +83,43 @@ impl KeySortExec {
             replaced: Arc::clone(node),
             ordering: sort.expr().clone(),
             input: Arc::clone(sort.input()),
+            in_sequence: false,
             metrics: ExecutionPlanMetricsSet::new(),
         })
     }
+
+    /// The rows that are sorted into a partition.
+    fn rows(&self, partition: usize, context: &Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        if !self.in_sequence {
+            return self.input.execute(partition, Arc::clone(context));
+        }
+        let (input, context) = (Arc::clone(&self.input), Arc::clone(context));
+        let parts = 0..input.output_partitioning().partition_count();
+        let parts = stream::iter(parts.map(move |part| input.execute(part, Arc::clone(&context))));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), parts.try_flatten())))
+    }
+}
+
+/// What lies below the sorts of parts that are to be merged in this order.
+fn unsorted(plan: &Arc<dyn ExecutionPlan>, ordering: &LexOrdering) -> Option<Arc<dyn ExecutionPlan>> {
+    let below = |plan: &Arc<dyn ExecutionPlan>| {
+        let sort = plan.downcast_ref::<SortExec>().filter(|sort| sort.fetch().is_none())?;
+        Some((sort.expr().clone(), Arc::clone(sort.input())))
+    };
+    if let Some((of_parts, input)) = below(plan) {
+        return (of_parts == *ordering).then_some(input);
+    }
+    let union = plan.downcast_ref::<UnionExec>()?;
+    // A part is sorted by the same columns, which have other names there.
+    let parts = union.inputs().iter().map(|part| below(part).map_or_else(|| Arc::clone(part), |(_, input)| input));
+    UnionExec::try_new(parts.collect()).ok()
 }
 
 impl DisplayAs for KeySortExec {
     fn fmt_as(&self, form: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match form {
             DisplayFormatType::TreeRender => writeln!(f, "{}", self.ordering),
+            _ if self.in_sequence => write!(f, "KeySortExec: expr=[{}], parts in sequence", self.ordering),
             _ => write!(f, "KeySortExec: expr=[{}]", self.ordering),
         }
     }
@@ -88,6 +146,9 @@ impl ExecutionPlan for KeySortExec {
     }
 
     fn input_distribution_requirements(&self) -> InputDistributionRequirements {
+        if self.in_sequence {
+            return InputDistributionRequirements::new(vec![Distribution::UnspecifiedDistribution]);
+        }
         self.replaced.input_distribution_requirements()
     }
 
@@ -101,11 +162,21 @@ impl ExecutionPlan for KeySortExec {
 
     fn replace_children(
         self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
         options: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        if self.in_sequence
+            && let (Some(parts), true) = (children.pop(), children.is_empty())
+        {
+            let in_parts = Self::in_parts(self.ordering.clone(), Arc::clone(&parts));
+            let one = Arc::new(CoalescePartitionsExec::new(parts));
+            return Ok(match in_parts {
+                Some(sorted) => Arc::new(sorted),
+                None => Arc::new(SortExec::new(self.ordering.clone(), one)),
+            });
+        }
         let sort = Arc::clone(&self.replaced).replace_children(children, options)?;
-        match Self::in_place_of(&sort) {
+        match Self::of_sort(&sort) {
             Some(sorted) => Ok(Arc::new(sorted)),
             None => Ok(sort),
         }
@@ -120,7 +191,7 @@ impl ExecutionPlan for KeySortExec {
         let work = Work {
             ordering: self.ordering.clone(),
             schema: self.schema(),
-            input: self.input.execute(partition, Arc::clone(&context))?,
+            input: self.rows(partition, &context)?,
             reservation: consumer.register(context.memory_pool()),
             metrics: BaselineMetrics::new(&self.metrics, partition),
             context,

@@ -4,6 +4,7 @@ use super::bounds::Cursor;
 use super::extremes::{Extremes, High, Low};
 use super::keys;
 use super::lanes::{Lane, position};
+use super::links::Distinct;
 use super::moments::Spreads;
 use super::sliding::{Make, Output, Sliding, Step, StepKind};
 use super::sums::{FloatSums, Sum};
@@ -59,6 +60,7 @@ pub(super) enum State {
     High(Extremes<High<i64>>),
     WideLow(Extremes<Low<i128>>),
     WideHigh(Extremes<High<i128>>),
+    Distinct(Distinct),
 }
 
 /// What a step gives for the rows of a batch.
@@ -80,6 +82,7 @@ impl State {
             StepKind::High { .. } => Self::High(Extremes::new()),
             StepKind::WideLow { .. } => Self::WideLow(Extremes::new()),
             StepKind::WideHigh { .. } => Self::WideHigh(Extremes::new()),
+            StepKind::Distinct { .. } => Self::Distinct(Distinct::default()),
         }
     }
 
@@ -139,6 +142,10 @@ impl State {
                 Lane::WideKey { held, .. } => along!(state, Decimals, held),
                 _ => return Err(unfit()),
             },
+            (Self::Distinct(state), StepKind::Distinct { lane }) => match &lanes[lane] {
+                Lane::Links(links) => along!(state, Counts, links),
+                _ => return Err(unfit()),
+            },
             _ => return Err(unfit()),
         })
     }
@@ -146,7 +153,7 @@ impl State {
     /// Bytes on the heap.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Self::Count => 0,
+            Self::Count | Self::Distinct(_) => 0,
             Self::Floats(state) => state.bytes(),
             Self::Squares(state) => state.bytes(),
             Self::Low(state) => state.bytes(),
@@ -227,6 +234,20 @@ pub(super) fn column<'a>(
                 Cells::Decimals(best) => keys::decimals(kind, best.clone(), nulls),
                 _ => return Err(unfit()),
             }
+        }
+        Make::Number { count } => {
+            let numbers = counts(count)?.iter().map(|count| count.cast_unsigned());
+            Arc::new(UInt64Array::from_iter_values(numbers))
+        }
+        Make::LastValid { frame, lane, valid } => {
+            let (Lane::Values(values), Lane::LastValid(last)) = (&lanes[lane], &lanes[valid]) else {
+                return Err(unfit());
+            };
+            let edge = |(lo, hi): (usize, usize)| {
+                let past = if lo < hi { last.at(hi - 1) } else { 0 };
+                (past > lo).then(|| past - 1)
+            };
+            values.gather(kind, frames(frame).all().map(edge))?
         }
         Make::First { frame, lane } | Make::Last { frame, lane } => {
             let Lane::Values(values) = &lanes[lane] else { return Err(unfit()) };

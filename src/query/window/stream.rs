@@ -77,13 +77,15 @@ impl SlidingWindowStream {
         if rows == 0 {
             return Ok(());
         }
+        let first = self.rows.end();
         self.rows.append(batch)?;
+        let starts = self.rows.starts_from(first);
         let mut arguments = Vec::with_capacity(self.sliding.arguments.len());
         for argument in &self.sliding.arguments {
             arguments.push(argument.evaluate(batch)?.into_array(rows)?);
         }
         for (lane, (argument, _)) in self.lanes.iter_mut().zip(&self.sliding.lanes) {
-            lane.append(&arguments[*argument]);
+            lane.append(&arguments[*argument], &starts)?;
         }
         let bytes: usize = batch.columns().iter().map(|column| own_bytes(column.as_ref())).sum();
         self.waiting_bytes += bytes;

@@ -105,6 +105,7 @@ fn artifact(model: &str, fingerprint: &str, encoder: Encoder) -> Artifact {
             label_delay: "7d".to_owned(),
             weight: None,
             asof: Vec::new(),
+            windows: Vec::new(),
         },
         encoder,
         windows: TrainingWindows {

@@ -5,12 +5,14 @@ use super::{Operator, Row, answer};
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type};
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 const AGGREGATES: &str = "count(*) OVER w AS rows, count(float) OVER w AS floats, count(part) OVER w AS parts, \
     sum(whole) OVER w AS total, sum(float) OVER w AS sum, avg(float) OVER w AS mean, avg(whole) OVER w AS whole_mean, \
     min(float) OVER w AS low, max(float) OVER w AS high, min(whole) OVER w AS whole_low, \
     max(whole) OVER w AS whole_high, stddev(float) OVER w AS deviation, stddev_samp(float) OVER w AS deviation_again, \
     stddev_pop(float) OVER w AS deviation_pop, var_pop(float) OVER w AS variance_pop, var(float) OVER w AS variance, \
+    count(DISTINCT whole) OVER w AS different, count(DISTINCT part) OVER w AS different_parts, \
     first_value(id) OVER w AS first, last_value(id) OVER w AS last";
 
 fn side() -> impl Strategy<Value = Side> {
@@ -104,6 +106,9 @@ fn check(rows: &[Row], frame: &Frame, order: &Order, found: &RecordBatch) {
         whole("total", of_wholes.iter().copied().reduce(i64::wrapping_add));
         whole("whole_low", of_wholes.iter().copied().min());
         whole("whole_high", of_wholes.iter().copied().max());
+        whole("different", Some(of_wholes.iter().collect::<BTreeSet<_>>().len() as i64));
+        let different_parts: BTreeSet<_> = inside.iter().filter_map(|other| rows[*other].part.as_ref()).collect();
+        whole("different_parts", Some(different_parts.len() as i64));
         if frame.is_rows() {
             whole("first", inside.first().map(|other| *other as i64));
             whole("last", inside.last().map(|other| *other as i64));

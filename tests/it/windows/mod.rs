@@ -5,6 +5,7 @@ mod floats;
 mod frames;
 mod oracle;
 mod plans;
+mod split;
 mod stock;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};

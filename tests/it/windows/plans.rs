@@ -33,13 +33,12 @@ async fn plan(sql: &str) -> String {
 async fn what_is_not_taken_over_is_left_to_stock() {
     let frames = "ROWS BETWEEN 3 PRECEDING AND CURRENT ROW";
     let calls = [
-        "row_number() OVER (PARTITION BY part ORDER BY id)".to_owned(),
         "rank() OVER (PARTITION BY part ORDER BY id)".to_owned(),
         "lag(whole) OVER (PARTITION BY part ORDER BY id)".to_owned(),
         format!("nth_value(whole, 2) OVER (PARTITION BY part ORDER BY id {frames})"),
         format!("first_value(whole) IGNORE NULLS OVER (PARTITION BY part ORDER BY id {frames})"),
-        format!("last_value(whole) IGNORE NULLS OVER (PARTITION BY part ORDER BY id {frames})"),
-        format!("count(DISTINCT whole) OVER (PARTITION BY part ORDER BY id {frames})"),
+        "last_value(whole) IGNORE NULLS OVER (PARTITION BY part ORDER BY id)".to_owned(),
+        format!("sum(DISTINCT whole) OVER (PARTITION BY part ORDER BY id {frames})"),
         format!("sum(whole) FILTER (WHERE whole > 3) OVER (PARTITION BY part ORDER BY id {frames})"),
         "count(*) FILTER (WHERE whole > 3) OVER (PARTITION BY part ORDER BY id)".to_owned(),
         format!("min(part) OVER (PARTITION BY part ORDER BY id {frames})"),

@@ -1,0 +1,52 @@
+//! That windows add columns, and neither add nor lose a row.
+
+use crate::error::{Error, Result};
+use crate::query::ahead::BatchStream;
+use crate::query::session::PlannedQuery;
+use crate::tables::errors::from_datafusion;
+use datafusion::physical_plan::ExecutionPlan;
+use futures::{StreamExt, TryStreamExt, stream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The rows of a query that is planned from the SQL of declared windows.
+///
+/// # Errors
+/// Where the first files cannot be opened. In the stream: its own, and `failed` at its end where the rows are not as
+/// many as were numbered.
+pub fn one_for_one(planned: &PlannedQuery) -> Result<BatchStream> {
+    let numbered = numbered(planned.physical());
+    let before = numbered.as_ref().map_or(0, count);
+    let given = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&given);
+    let batches = planned.stream()?.map_err(from_datafusion).inspect_ok(move |batch| {
+        seen.fetch_add(batch.num_rows(), Ordering::Relaxed);
+    });
+    let end = stream::once(async move {
+        let (given, wanted) = (given.load(Ordering::Relaxed), numbered.as_ref().map(count));
+        match wanted.map(|wanted| wanted - before) {
+            Some(wanted) if wanted != given => {
+                let error = Error::failed("declared windows gave another number of rows than they got; this is a bug");
+                Some(Err(error.with("rows in", wanted).with("rows out", given)))
+            }
+            _ => None,
+        }
+    });
+    Ok(batches.chain(end.filter_map(async |end| end)).boxed())
+}
+
+/// The operator that numbers the rows: of all that number rows, those of the query's own SQL among them, the highest.
+/// There is none where the plan shows that there are no rows.
+fn numbered(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
+    let is_window = plan.name().contains("Window");
+    let numbers = || plan.schema().fields().iter().any(|field| field.name().starts_with("row_number()"));
+    if is_window && numbers() {
+        return Some(Arc::clone(plan));
+    }
+    plan.children().into_iter().find_map(numbered)
+}
+
+/// How many rows an operator has given so far.
+fn count(plan: &Arc<dyn ExecutionPlan>) -> usize {
+    plan.metrics().and_then(|metrics| metrics.output_rows()).unwrap_or(0)
+}
