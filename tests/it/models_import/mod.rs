@@ -11,7 +11,7 @@ mod xgboost;
 use lakemill::error::Error;
 use lakemill::features::FeatureBlock;
 use lakemill::models::Predictor;
-use lakemill::models::import::{self, ImportOptions, Imported, Rounds};
+use lakemill::models::import::{self, ImportOptions, Imported};
 
 /// The model in the bytes, as somebody who names no features imports it.
 fn read(bytes: &[u8]) -> Result<Imported, Error> {
