@@ -2,7 +2,7 @@
 //!
 //! Both sides declare the interface's structs as `#[repr(C)]`, with the same fields in the same
 //! order, as the specification demands (<https://arrow.apache.org/docs/format/CDataInterface.html>).
-//! This file holds the crate's only `unsafe` code; each block says why it is sound.
+//! Each block of `unsafe` code says why it is sound.
 
 use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, make_array};
