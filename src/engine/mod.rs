@@ -12,6 +12,7 @@ mod duplicates;
 mod evaluate;
 mod features;
 mod fit;
+mod forecast;
 mod gate;
 mod pipeline;
 pub mod predictions;
@@ -29,6 +30,7 @@ mod train;
 
 pub use confusion::Confusion;
 pub use evaluate::{Evaluation, ModelScores, evaluate};
+pub use forecast::Takes;
 pub use gate::GateOutcome;
 pub use preview::{PlannedTable, Preview, Reads, preview};
 pub use record::{Recorded, Run};
@@ -50,7 +52,7 @@ pub struct Engine {
     pub runtime: Runtime,
     /// Somebody who watches.
     pub progress: Arc<dyn Progress>,
-    /// What queries may hold in memory before they spill.
+    /// What the process may hold: see [`crate::memory::Budget`].
     pub memory_bytes: u64,
     /// The user, for the history of an alias.
     pub by: String,

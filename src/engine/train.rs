@@ -92,8 +92,10 @@ impl Training<'_> {
         let recipe = recipe(plan, &query.schema())?;
         run.identify(fingerprint.clone());
         run.receipt.bytes_read = query.bytes();
+        run.expect(query.training_takes(engine)?);
         run.steps.begin("features");
         let batches = Arc::new(query.collect(plan, |rows| run.steps.passed(rows)).await?);
+        run.has_read(query.bytes_read());
         run.receipt.rows_in = batches.iter().map(|batch| batch.num_rows() as u64).sum();
         if run.receipt.rows_in == 0 {
             return Err(unselected("training and test windows", windows));

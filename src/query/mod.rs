@@ -20,23 +20,28 @@
 
 mod ahead;
 pub mod asof;
+mod bounded;
 mod bridge;
 mod culprit;
 mod diagnostic;
 mod estimate;
 mod files;
+mod forecast;
 mod parameters;
 pub mod polars;
+mod pool;
 mod session;
 mod sql;
 mod window;
 
 pub use crate::tables::errors::from_datafusion;
-pub use ahead::{BatchStream, running_ahead};
+pub use ahead::{BatchStream, own_bytes, running_ahead};
 pub use asof::{AsofJoin, PointInTime};
+pub use bounded::size::row_bytes;
 pub use diagnostic::SqlDiagnostic;
 pub use estimate::ScanEstimate;
 pub use files::{Code, FileRows, Sorting, file_rows, sorted_file_rows};
+pub use forecast::Forecast;
 pub use parameters::{Dialect, Parameters, Value};
 pub use session::{Explained, PlannedQuery, Session, SessionOptions};
 pub use sql::FeatureSql;

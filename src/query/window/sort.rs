@@ -6,6 +6,7 @@
 use super::codes::Codes;
 use super::gather::Gathered;
 use super::keys;
+use crate::query::bounded::stable;
 use arrow::array::{Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Statistics;
@@ -235,7 +236,13 @@ impl Work {
         let all = RecordBatchStreamAdapter::new(Arc::clone(&self.schema), held.chain(self.input));
         let once = Once { schema: Arc::clone(&self.schema), rows: Mutex::new(Some(Box::pin(all))) };
         let input = StreamingTableExec::try_new(self.schema, vec![Arc::new(once)], None, None, false, None)?;
-        let sorted = SortExec::new(self.ordering, Arc::new(input)).execute(0, self.context)?;
+        let input: Arc<dyn ExecutionPlan> = Arc::new(input);
+        // Ties as in memory: how much of that there is must not show.
+        let sort = match stable(&self.ordering, &input)? {
+            Some(sort) => sort,
+            None => Arc::new(SortExec::new(self.ordering, input)),
+        };
+        let sorted = sort.execute(0, self.context)?;
         let metrics = self.metrics;
         let schema = sorted.schema();
         let counted = sorted.map(move |batch| batch.record_output(&metrics));
