@@ -4,13 +4,16 @@
 //! because rayon's work stealing wants exactly as many threads as there are cores to use.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::{anonymous_bytes, mib};
+use crate::memory::{anonymous_bytes, mib, resident_bytes};
 use std::future::Future;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 pub use crate::memory::peak_resident_bytes as peak_rss_bytes;
+
+/// What of the limit is left to the pages of files, code above all, that the system may take back.
+const PAGES_OF_FILES: u64 = 64 << 20;
 
 /// How often the process's memory is looked at. Two threads that do nothing but write to new pages get 100 MiB far in it.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
@@ -52,16 +55,17 @@ impl Runtime {
         Ok(Self { io: Arc::new(io), cpu: Arc::new(cpu), over: None, limit: u64::MAX })
     }
 
-    /// Ends a run, as a signal does, when the process holds more than `limit` bytes that are in no file: sooner or later
-    /// the system would kill it without a word. Operators that can spill do so well before.
+    /// Ends a run, as a signal does, when the process holds more than `limit` bytes: sooner or later the system would
+    /// kill it without a word. Operators that can spill do so well before.
     #[must_use]
     pub fn limited(self, limit: u64) -> Self {
         let (sender, receiver) = watch::channel(None);
+        let most = limit.saturating_sub(PAGES_OF_FILES.min(limit / 4));
         let look = move || {
             while !sender.is_closed() {
                 let held = anonymous_bytes().unwrap_or(0);
-                if held > limit {
-                    let _ = sender.send(Some(held));
+                if held > most {
+                    let _ = sender.send(Some(resident_bytes().unwrap_or(held)));
                     return;
                 }
                 std::thread::sleep(LOOK_EVERY);
@@ -101,7 +105,7 @@ impl Runtime {
             held = self.too_large() => Err(Error::new(ErrorKind::Budget, "the process holds more memory than it may; nothing is half-committed")
                 .with("holds", mib(held))
                 .with("--memory", mib(self.limit))
-                .hint("give more --memory, or let the features SQL give fewer rows or columns")),
+                .hint("give more --memory, or ask for fewer rows or columns")),
             kind = stop_signal() => Err(Error::new(kind, "stopped by a signal; nothing is half-committed")
                 .hint("run the same command again: it goes on from the last committed state")),
         }

@@ -121,8 +121,14 @@ impl Session {
         settings.execution.time_zone = Some("UTC".to_owned());
         settings.sql_parser.enable_ident_normalization = false;
         settings.sql_parser.collect_spans = true;
+        // Each sort keeps so much for merging what it has spilled.
+        let merging = settings.execution.sort_spill_reservation_bytes;
+        settings.execution.sort_spill_reservation_bytes = merging.min(options.memory_bytes / 3);
         let mut builder =
             SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
+        if !ordered {
+            builder = builder.with_physical_optimizer_rules(bounded::rules(options.memory_bytes));
+        }
         if options.sliding_windows {
             builder = builder.with_physical_optimizer_rule(Arc::new(SlidingWindows));
         }

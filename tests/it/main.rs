@@ -18,6 +18,7 @@ mod inspect;
 mod job;
 mod lake;
 mod lookup;
+mod memory;
 mod metrics;
 mod metrics_gate;
 mod models;

@@ -25,7 +25,7 @@ pub(super) fn ways(node: &Arc<dyn ExecutionPlan>) -> Result<Option<Ways>> {
     if !is_plain {
         return Ok(None);
     }
-    Ok(sorted(aggregate)?.map(|sure| Ways { quick: Some(Arc::clone(node)), sure }))
+    Ok(sorted(aggregate)?.map(|sure| Ways { quick: Some(Arc::clone(node)), sure, how: "" }))
 }
 
 /// Rows by group, each group aggregated by itself, groups in the order of their first rows.

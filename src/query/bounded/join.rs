@@ -43,7 +43,8 @@ pub(super) fn ways(node: &Arc<dyn ExecutionPlan>, pool_bytes: usize) -> Result<O
     }
     let (Some(sure), Some(quick)) = (merged(join)?, hashed(node, join)?) else { return Ok(None) };
     let fits = held(join.left()).is_none_or(|bytes| bytes <= most_build(pool_bytes) as u64);
-    Ok(Some(Ways { quick: fits.then_some(quick), sure }))
+    let how = if fits { "" } else { "on disk, " };
+    Ok(Some(Ways { quick: fits.then_some(quick), sure, how }))
 }
 
 /// What a hash join tells that it holds of its collected side, if statistics tell.

@@ -19,12 +19,14 @@
 
 mod aggregate;
 mod join;
+mod large;
 mod number;
 mod refuse;
 pub(super) mod size;
 mod sort;
 mod stand_in;
 
+pub(super) use large::rules;
 pub(super) use refuse::refuse;
 pub(super) use sort::stable;
 
@@ -46,6 +48,8 @@ struct Ways {
     quick: Option<Arc<dyn ExecutionPlan>>,
     /// On disk where it must be.
     sure: Arc<dyn ExecutionPlan>,
+    /// What a plan tells of it.
+    how: &'static str,
 }
 
 /// Puts stand-ins into plans of one partition.

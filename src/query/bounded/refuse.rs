@@ -5,9 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::memory::mib;
 use crate::query::pool::most_build;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::joins::{
-    CrossJoinExec, HashJoinExec, NestedLoopJoinExec, PartitionMode, SymmetricHashJoinExec,
-};
+use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec, SymmetricHashJoinExec};
 use std::sync::Arc;
 
 /// Refuses joins that hold one side in memory, can do nothing else, and by the statistics hold too much.

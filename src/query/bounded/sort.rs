@@ -17,7 +17,7 @@ pub(super) fn ways(node: &Arc<dyn ExecutionPlan>) -> Result<Option<Ways>> {
         return Ok(None);
     }
     let sure = stable(sort.expr(), sort.input())?;
-    Ok(sure.map(|sure| Ways { quick: None, sure }))
+    Ok(sure.map(|sure| Ways { quick: None, sure, how: "stable " }))
 }
 
 /// The rows of `input` in an order, ties as they came.

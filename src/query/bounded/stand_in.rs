@@ -7,7 +7,9 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_plan::execution_plan::{CardinalityEffect, ChildrenPropertiesMode, ReplaceChildrenOptions};
+use datafusion::physical_plan::execution_plan::{
+    CardinalityEffect, ChildrenPropertiesMode, ReplaceChildrenOptions, reset_plan_states,
+};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     ChildStats, DisplayAs, DisplayFormatType, ExecutionPlan, InputDistributionRequirements, PlanProperties,
@@ -36,8 +38,7 @@ impl StandInExec {
 
 impl DisplayAs for StandInExec {
     fn fmt_as(&self, form: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let how = if self.ways.quick.is_some() { "" } else { "on disk, " };
-        write!(f, "Bounded: {how}")?;
+        write!(f, "Bounded: {}", self.ways.how)?;
         self.replaced.fmt_as(form, f)
     }
 }
@@ -98,7 +99,8 @@ impl ExecutionPlan for StandInExec {
                 Some(Err(error)) if is_exhausted(&error) => {
                     tracing::debug!(%error, "an operator goes on on the disk");
                     drop(rows);
-                    sure.execute(partition, context)
+                    // A scan that was executed has given its files away.
+                    reset_plan_states(sure)?.execute(partition, context)
                 }
                 first => {
                     let schema = rows.schema();
