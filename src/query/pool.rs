@@ -123,7 +123,9 @@ impl MemoryPool for ProcessPool {
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
         let kind = Kind::of(reservation.consumer());
-        if kind == Kind::Build && reservation.size() + additional > most_build(self.pool_bytes) {
+        // Only where rows have an order there is another way to join.
+        let has_most = kind == Kind::Build && self.ordered;
+        if has_most && reservation.size() + additional > most_build(self.pool_bytes) {
             return Err(self.refused(reservation, "a join may hold a quarter of the memory for queries"));
         }
         let spills = matches!(kind, Kind::Spills | Kind::Build);

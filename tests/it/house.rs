@@ -51,6 +51,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("smartcore::", &["models"]),
     ("ndarray::", &["models"]),
     ("heed::", &["lookup"]),
+    ("libc::", &["memory"]),
     ("clap::", &["cli"]),
     ("indicatif::", &["cli"]),
     ("ThreadPoolBuilder", &["runtime"]),

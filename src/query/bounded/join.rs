@@ -3,9 +3,12 @@
 use super::number::{NUMBERS, NumberExec};
 use super::{Ways, by_columns, only, size};
 use crate::query::pool::most_build;
-use datafusion::common::JoinType;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{JoinSide, JoinType};
 use datafusion::error::Result;
-use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode, SortMergeJoinExec};
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
@@ -118,9 +121,24 @@ fn merged(join: &HashJoinExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         sides.push(Arc::new(SortExec::new(ordering, side)) as Arc<dyn ExecutionPlan>);
     }
     let (Some(right), Some(left)) = (sides.pop(), sides.pop()) else { return Ok(None) };
-    let (on, filter) = (join.on().to_vec(), join.filter().cloned());
+    let (on, filter) = (join.on().to_vec(), join.filter().map(left_first).transpose()?);
     let merge = SortMergeJoinExec::try_new(left, right, on, filter, *join.join_type(), options, join.null_equality())?;
     sorted_back(join, Arc::new(merge))
+}
+
+/// The same condition over columns of which those of the left side come first: the merge takes them in that order,
+/// whatever the condition says of them.
+pub(super) fn left_first(filter: &JoinFilter) -> Result<JoinFilter> {
+    let mut order: Vec<usize> = (0..filter.column_indices().len()).collect();
+    order.sort_by_key(|column| filter.column_indices()[*column].side != JoinSide::Left);
+    let moved = |expr: Arc<dyn PhysicalExpr>| {
+        let Some(column) = expr.downcast_ref::<Column>() else { return Ok(Transformed::no(expr)) };
+        let place = order.iter().position(|old| *old == column.index()).unwrap_or_else(|| column.index());
+        Ok(Transformed::yes(Arc::new(Column::new(column.name(), place)) as Arc<dyn PhysicalExpr>))
+    };
+    let expression = Arc::clone(filter.expression()).transform(moved).data()?;
+    let columns = order.iter().map(|column| filter.column_indices()[*column].clone()).collect();
+    Ok(JoinFilter::new(expression, columns, Arc::new(filter.schema().project(&order)?)))
 }
 
 /// The rows of a join over numbered sides in the order of the probed side, each row's matches in that of the other,

@@ -1,6 +1,6 @@
 //! Ad hoc queries: large hash joins become merges, whose sorts spill. The order of rows is free there.
 
-use super::join::held;
+use super::join::{held, left_first};
 use super::only;
 use crate::query::pool::most_build;
 use datafusion::common::config::ConfigOptions;
@@ -61,7 +61,7 @@ fn merged(node: &Arc<dyn ExecutionPlan>, pool_bytes: usize) -> Result<Option<Arc
         Arc::clone(join.left()),
         Arc::clone(join.right()),
         join.on().to_vec(),
-        join.filter().cloned(),
+        join.filter().map(left_first).transpose()?,
         *join.join_type(),
         options,
         join.null_equality(),

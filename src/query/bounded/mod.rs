@@ -18,6 +18,7 @@
 //! anything is read, what is too large for them.
 
 mod aggregate;
+mod batches;
 mod join;
 mod large;
 mod number;
@@ -26,6 +27,7 @@ pub(super) mod size;
 mod sort;
 mod stand_in;
 
+pub(super) use batches::on_disk;
 pub(super) use large::rules;
 pub(super) use refuse::refuse;
 pub(super) use sort::stable;

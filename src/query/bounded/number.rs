@@ -1,5 +1,6 @@
 //! Rows with their numbers, in the order in which they come.
 
+use super::batches::{cut, outside};
 use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -11,7 +12,7 @@ use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSor
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
-use futures::TryStreamExt;
+use futures::{TryStreamExt, stream};
 use std::fmt;
 use std::sync::Arc;
 
@@ -90,16 +91,20 @@ impl ExecutionPlan for NumberExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let rows = self.input.execute(partition, context)?;
+        let rows = self.input.execute(partition, outside(context))?;
         let (schema, mut next) = (Arc::clone(&self.schema), 0);
-        let numbered = rows.and_then(move |batch| {
+        let mut number = move |batch: RecordBatch| {
             let until = next + batch.num_rows() as u64;
             let numbers: ArrayRef = Arc::new(UInt64Array::from_iter_values(next..until));
             next = until;
             let columns = batch.columns().iter().cloned().chain([numbers]).collect();
-            let batch = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(DataFusionError::from);
-            futures::future::ready(batch)
+            RecordBatch::try_new(Arc::clone(&schema), columns).map_err(DataFusionError::from)
+        };
+        let numbered = rows.map_ok(move |batch| match cut(batch) {
+            Ok(pieces) => stream::iter(pieces.into_iter().map(&mut number).collect::<Vec<_>>()),
+            Err(error) => stream::iter(vec![Err(error)]),
         });
+        let numbered = numbered.try_flatten();
         Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), numbered)))
     }
 }

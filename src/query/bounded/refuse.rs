@@ -40,11 +40,12 @@ fn held(plan: &Arc<dyn ExecutionPlan>) -> Option<(u64, &'static str)> {
         return Some((size::bytes(nested.left().as_ref())?, hint));
     }
     if let Some(hash) = plan.downcast_ref::<HashJoinExec>() {
-        let has_one_way = hash.null_aware && *hash.partition_mode() == PartitionMode::CollectLeft;
-        return has_one_way
-            .then(|| join::held(hash.left()))
-            .flatten()
-            .map(|held| (held, "write NOT EXISTS for NOT IN"));
+        // All others were replaced.
+        let hint = match hash.null_aware {
+            true => "write NOT EXISTS for NOT IN",
+            false => "join each part of a UNION ALL by itself",
+        };
+        return join::held(hash.left()).map(|held| (held, hint));
     }
     if let Some(both) = plan.downcast_ref::<SymmetricHashJoinExec>() {
         let bytes = size::bytes(both.left().as_ref())?.saturating_add(size::bytes(both.right().as_ref())?);

@@ -1,6 +1,7 @@
 //! The node that stands for an operator in a plan and runs others in its place.
 
 use super::Ways;
+use super::batches::{in_batches_of, on_disk};
 use crate::query::pool::is_exhausted;
 use datafusion::common::Statistics;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -90,8 +91,8 @@ impl ExecutionPlan for StandInExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let (quick, sure) = (self.ways.quick.clone(), Arc::clone(&self.ways.sure));
-        let Some(quick) = quick else { return sure.execute(partition, context) };
-        let schema = self.schema();
+        let Some(quick) = quick else { return on_disk(&sure, partition, &context) };
+        let (schema, batch_rows) = (self.schema(), context.session_config().batch_size());
         let rows = stream::once(async move {
             let mut rows = quick.execute(partition, Arc::clone(&context))?;
             match rows.next().await {
@@ -100,12 +101,13 @@ impl ExecutionPlan for StandInExec {
                     tracing::debug!(%error, "an operator goes on on the disk");
                     drop(rows);
                     // A scan that was executed has given its files away.
-                    reset_plan_states(sure)?.execute(partition, context)
+                    on_disk(&reset_plan_states(sure)?, partition, &context)
                 }
                 first => {
                     let schema = rows.schema();
                     let all = stream::iter(first).chain(rows);
-                    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, all)) as SendableRecordBatchStream)
+                    // Where batches end must not show which way was taken.
+                    Ok(in_batches_of(Box::pin(RecordBatchStreamAdapter::new(schema, all)), batch_rows))
                 }
             }
         });

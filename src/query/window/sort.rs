@@ -6,7 +6,7 @@
 use super::codes::Codes;
 use super::gather::Gathered;
 use super::keys;
-use crate::query::bounded::stable;
+use crate::query::bounded::{on_disk, stable};
 use arrow::array::{Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Statistics;
@@ -238,11 +238,10 @@ impl Work {
         let input = StreamingTableExec::try_new(self.schema, vec![Arc::new(once)], None, None, false, None)?;
         let input: Arc<dyn ExecutionPlan> = Arc::new(input);
         // Ties as in memory: how much of that there is must not show.
-        let sort = match stable(&self.ordering, &input)? {
-            Some(sort) => sort,
-            None => Arc::new(SortExec::new(self.ordering, input)),
+        let sorted = match stable(&self.ordering, &input)? {
+            Some(sort) => on_disk(&sort, 0, &self.context)?,
+            None => SortExec::new(self.ordering, input).execute(0, self.context)?,
         };
-        let sorted = sort.execute(0, self.context)?;
         let metrics = self.metrics;
         let schema = sorted.schema();
         let counted = sorted.map(move |batch| batch.record_output(&metrics));

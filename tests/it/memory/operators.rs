@@ -161,7 +161,7 @@ async fn joins_with_one_way_are_refused_by_name_where_they_are_too_large() {
 
 #[tokio::test]
 async fn ad_hoc_queries_join_on_disk_too() {
-    let sql = "SELECT a.id, b.id AS other, b.name FROM a JOIN b ON a.k = b.k ORDER BY 1, 2";
+    let sql = "SELECT a.id, a.name, b.id AS other, b.name AS n FROM a JOIN b ON a.k = b.k AND a.x < b.x ORDER BY 1, 3";
     let mut found = Vec::new();
     for memory in [MUCH, LITTLE] {
         let session = over(SessionOptions::ad_hoc(memory, 2), 240_000, 200_000);
