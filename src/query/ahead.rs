@@ -1,7 +1,8 @@
 //! Batches that are made ahead of whoever reads them, by a few, on a task of their own.
 
 use crate::error::{Error, Result};
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::DataType;
 use futures::stream::{self, BoxStream};
 use futures::{Future, StreamExt};
 use std::sync::Arc;
@@ -50,9 +51,17 @@ pub(super) struct Unwanted;
 
 /// Bytes of a batch's own rows; its buffers may be shared with other batches.
 pub fn own_bytes(batch: &RecordBatch) -> usize {
-    let of_column =
-        |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size());
-    batch.columns().iter().map(of_column).sum()
+    batch.columns().iter().map(|column| column_bytes(column.as_ref())).sum()
+}
+
+/// Bytes of a column's own rows. Arrow's own count leaves out the texts that views point to.
+pub(super) fn column_bytes(column: &dyn Array) -> usize {
+    let texts = match column.data_type() {
+        DataType::Utf8View => column.as_string_view().total_buffer_bytes_used(),
+        DataType::BinaryView => column.as_binary_view().total_buffer_bytes_used(),
+        _ => 0,
+    };
+    texts + column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
 }
 
 /// Polls a stream on a task of its own, which ends with what is returned; the queue between is bounded.
@@ -99,7 +108,20 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow::array::{ArrayRef, StringArray, StringViewArray};
     use tokio::sync::Notify;
+
+    #[test]
+    fn texts_count_in_any_form() {
+        let texts = || (0..1000).map(|row| format!("{row:0>500}"));
+        let views: ArrayRef = Arc::new(StringViewArray::from_iter_values(texts()));
+        let whole: ArrayRef = Arc::new(StringArray::from_iter_values(texts()));
+        for column in [views, whole] {
+            let batch = RecordBatch::try_from_iter([("text", column)]).unwrap();
+            assert!((500_000..540_000).contains(&own_bytes(&batch)), "{}", own_bytes(&batch));
+            assert!((5_000..6_000).contains(&own_bytes(&batch.slice(3, 10))), "{}", own_bytes(&batch.slice(3, 10)));
+        }
+    }
 
     #[tokio::test]
     async fn a_panic_is_an_error_and_not_an_end() {

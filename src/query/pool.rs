@@ -4,7 +4,8 @@
 //!
 //! - a hash or cross join tells half of what it holds at its worst (it copies its batches into one), so it is charged
 //!   twice, and gets at most half the pool: a sort above it must still be able to work;
-//! - an operator that spills without changing a row's place is refused more where the process holds more than its limit;
+//! - an operator that spills without changing a row's place is refused more where a quarter of the pool is left, for the
+//!   merging of what was spilled, and where the process holds more than its limit;
 //! - where rows must come in one order, an operator that would spill in a way that changes it fails instead, by name.
 
 use crate::error::{Error, ErrorKind};
@@ -127,6 +128,11 @@ impl MemoryPool for ProcessPool {
         let has_most = kind == Kind::Build && self.ordered;
         if has_most && reservation.size() + additional > most_build(self.pool_bytes) {
             return Err(self.refused(reservation, "a join may hold a quarter of the memory for queries"));
+        }
+        // Merging what was spilled takes memory that can't be had by spilling.
+        let full = self.pool.reserved() + additional > self.pool_bytes / 4 * 3;
+        if kind == Kind::Spills && reservation.size() > 0 && full {
+            return Err(self.refused(reservation, "a quarter of the memory for queries is left for merging"));
         }
         let spills = matches!(kind, Kind::Spills | Kind::Build);
         if spills && reservation.size() > self.pool_bytes / LEAST_SPILL && self.is_over(additional) {

@@ -6,7 +6,7 @@
 
 use super::size::row_bytes;
 use crate::query::ahead::own_bytes;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow::compute::{BatchCoalescer, take};
 use arrow::datatypes::DataType;
 use datafusion::error::Result;
@@ -21,6 +21,9 @@ const BATCH_BYTES: u64 = 1 << 20;
 
 /// What comes from below in larger batches is cut.
 const MOST_BYTES: usize = 4 << 20;
+
+/// What a batch may hold besides twice its own rows.
+const LOOSE_BYTES: usize = 256 << 10;
 
 /// Fewer rows a batch cost more than they save.
 const FEWEST_ROWS: u64 = 256;
@@ -98,11 +101,16 @@ pub(super) fn in_batches_of(input: SendableRecordBatchStream, rows: usize) -> Se
     Box::pin(RecordBatchStreamAdapter::new(schema, batches))
 }
 
-/// A batch as it is, or in pieces that hold memory of their own, where it is large.
+/// A batch as it is, or in pieces that hold memory of their own, where it is large or holds much that is not its own.
 pub(super) fn cut(batch: RecordBatch) -> Result<Vec<RecordBatch>> {
     let bytes = own_bytes(&batch);
     if bytes <= MOST_BYTES || batch.num_rows() < 2 {
-        return Ok(vec![batch]);
+        let is_loose = batch.get_array_memory_size() > 2 * bytes + LOOSE_BYTES;
+        let columns =
+            batch.columns().iter().map(|column| if is_loose { compact(column) } else { Ok(Arc::clone(column)) });
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        return Ok(vec![RecordBatch::try_new_with_options(batch.schema(), columns, &options)?]);
     }
     let rows = (batch.num_rows() * (MOST_BYTES / 2) / bytes).max(1);
     let piece = |start: usize| {
@@ -143,7 +151,9 @@ mod tests {
         assert!(pieces.len() > 4, "{}", pieces.len());
         assert!(pieces.iter().all(|piece| piece.get_array_memory_size() <= MOST_BYTES), "they hold the whole");
         assert_eq!(arrow::compute::concat_batches(&batch.schema(), &pieces).unwrap(), batch);
-        assert_eq!(cut(wide(100)).unwrap().len(), 1);
+        let few = cut(batch.slice(50, 100)).unwrap();
+        assert_eq!(few[..], [batch.slice(50, 100)]);
+        assert!(few[0].get_array_memory_size() < 500_000, "{}", few[0].get_array_memory_size());
     }
 
     #[tokio::test]

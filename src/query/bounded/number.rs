@@ -16,13 +16,16 @@ use futures::{TryStreamExt, stream};
 use std::fmt;
 use std::sync::Arc;
 
-/// The column that is added, by the side of a join; no column of a lake has these names.
-pub(super) const NUMBERS: [&str; 2] = ["\u{1}left", "\u{1}right"];
+/// The column that is added, by the side of a join, and of joined rows; no column of a lake has these names.
+pub(super) const NUMBERS: [&str; 3] = ["\u{1}left", "\u{1}right", "\u{1}joined"];
 
-/// Adds a last column with the number of each row: from 0, one partition.
+/// Adds a last column with the number of each row: from 0, one partition. On the way, large batches are cut, and texts
+/// are let go that no row has any more.
 #[derive(Debug)]
 pub(super) struct NumberExec {
     input: Arc<dyn ExecutionPlan>,
+    /// Whether its input is what [`super::batches`] leaves as it is.
+    is_leaf: bool,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
 }
@@ -40,7 +43,12 @@ impl NumberExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Self { input, schema, properties: Arc::new(properties) }
+        Self { input, is_leaf: true, schema, properties: Arc::new(properties) }
+    }
+
+    /// In the middle of a plan that runs on disk.
+    pub(super) fn within(input: Arc<dyn ExecutionPlan>, name: &str) -> Self {
+        Self { is_leaf: false, ..Self::new(input, name) }
     }
 
     fn name_of_number(&self) -> &str {
@@ -80,7 +88,7 @@ impl ExecutionPlan for NumberExec {
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match children.pop() {
-            Some(input) => Ok(Arc::new(Self::new(input, self.name_of_number()))),
+            Some(input) => Ok(Arc::new(Self { is_leaf: self.is_leaf, ..Self::new(input, self.name_of_number()) })),
             None => Err(DataFusionError::Internal("rows that are numbered have one input".to_owned())),
         }
     }
@@ -91,7 +99,8 @@ impl ExecutionPlan for NumberExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let rows = self.input.execute(partition, outside(context))?;
+        let context = if self.is_leaf { outside(context) } else { context };
+        let rows = self.input.execute(partition, context)?;
         let (schema, mut next) = (Arc::clone(&self.schema), 0);
         let mut number = move |batch: RecordBatch| {
             let until = next + batch.num_rows() as u64;

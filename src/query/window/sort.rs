@@ -6,8 +6,9 @@
 use super::codes::Codes;
 use super::gather::Gathered;
 use super::keys;
+use crate::query::ahead::column_bytes;
 use crate::query::bounded::{on_disk, stable};
-use arrow::array::{Array, RecordBatch, RecordBatchOptions};
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Statistics;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -178,7 +179,7 @@ impl Work {
         while let Some(batch) = self.input.try_next().await? {
             let _timer = compute.timer();
             let count = batch.num_rows();
-            let bytes = batch.columns().iter().map(|column| own_bytes(column.as_ref())).sum::<usize>();
+            let bytes = batch.columns().iter().map(|column| column_bytes(column.as_ref())).sum::<usize>();
             let bytes = bytes + count * codes.bytes_a_row();
             rows += count;
             let fits = rows <= MOST_ROWS && self.reservation.size() + bytes <= most_bytes;
@@ -247,11 +248,6 @@ impl Work {
         let counted = sorted.map(move |batch| batch.record_output(&metrics));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, counted)))
     }
-}
-
-/// Bytes of a column's own rows; its buffers may be shared with other batches.
-pub(super) fn own_bytes(column: &dyn Array) -> usize {
-    column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
 }
 
 /// A stream as a table that can be read once.
