@@ -7,6 +7,7 @@
 
 pub mod error;
 pub mod interval;
+pub mod memory;
 pub mod task;
 
 pub mod job;

@@ -4,15 +4,28 @@
 //! because rayon's work stealing wants exactly as many threads as there are cores to use.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::{anonymous_bytes, mib, resident_bytes};
 use std::future::Future;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 use tokio::sync::{oneshot, watch};
+
+pub use crate::memory::peak_resident_bytes as peak_rss_bytes;
+
+/// What of the limit is left to the pages of files, code above all, that the system may take back.
+const PAGES_OF_FILES: u64 = 64 << 20;
+
+/// How often the process's memory is looked at. Two threads that do nothing but write to new pages get 100 MiB far in it.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
 
 /// The process's pools; cheap to clone.
 #[derive(Clone)]
 pub struct Runtime {
     io: Arc<tokio::runtime::Runtime>,
     cpu: Arc<rayon::ThreadPool>,
+    /// What the process holds, once that is more than it may.
+    over: Option<watch::Receiver<Option<u64>>>,
+    limit: u64,
 }
 
 impl Runtime {
@@ -39,7 +52,28 @@ impl Runtime {
             .thread_name(|index| format!("lakemill-cpu-{index}"))
             .build()
             .map_err(|source| Error::failed("could not start the compute threads").because(source))?;
-        Ok(Self { io: Arc::new(io), cpu: Arc::new(cpu) })
+        Ok(Self { io: Arc::new(io), cpu: Arc::new(cpu), over: None, limit: u64::MAX })
+    }
+
+    /// Ends a run, as a signal does, when the process holds more than `limit` bytes: sooner or later the system would
+    /// kill it without a word. Operators that can spill do so well before.
+    #[must_use]
+    pub fn limited(self, limit: u64) -> Self {
+        let (sender, receiver) = watch::channel(None);
+        let most = limit.saturating_sub(PAGES_OF_FILES.min(limit / 4));
+        let look = move || {
+            while !sender.is_closed() {
+                let held = anonymous_bytes().unwrap_or(0);
+                if held > most {
+                    let _ = sender.send(Some(resident_bytes().unwrap_or(held)));
+                    return;
+                }
+                std::thread::sleep(LOOK_EVERY);
+            }
+        };
+        // Without the thread only the operators mind the limit.
+        let _ = std::thread::Builder::new().name("lakemill-memory".to_owned()).spawn(look);
+        Self { over: Some(receiver), limit, ..self }
     }
 
     /// How many threads compute.
@@ -68,8 +102,25 @@ impl Runtime {
     pub async fn until_stopped<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             done = work => done,
+            held = self.too_large() => Err(Error::new(ErrorKind::Budget, "the process holds more memory than it may; nothing is half-committed")
+                .with("holds", mib(held))
+                .with("--memory", mib(self.limit))
+                .hint("give more --memory, or ask for fewer rows or columns")),
             kind = stop_signal() => Err(Error::new(kind, "stopped by a signal; nothing is half-committed")
                 .hint("run the same command again: it goes on from the last committed state")),
+        }
+    }
+
+    /// Waits until the process holds too much.
+    async fn too_large(&self) -> u64 {
+        let held = match self.over.clone() {
+            Some(mut over) => over.wait_for(Option::is_some).await.ok().and_then(|held| *held),
+            None => None,
+        };
+        match held {
+            Some(held) => held,
+            // Nobody looks.
+            None => std::future::pending().await,
         }
     }
 
@@ -139,12 +190,4 @@ async fn signalled() -> Option<ErrorKind> {
         }
     }
     tokio::signal::ctrl_c().await.ok().map(|()| ErrorKind::Interrupted)
-}
-
-/// The largest resident set of this process so far, in bytes (0 where the system does not tell).
-pub fn peak_rss_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
 }

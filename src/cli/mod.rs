@@ -24,6 +24,7 @@ use crate::engine::Engine;
 use crate::engine::receipt::Receipt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::Location;
+use crate::memory::{Budget, default_limit, return_what_is_freed};
 use crate::runtime::Runtime;
 use clap::{Args, Parser, Subcommand};
 use std::panic::AssertUnwindSafe;
@@ -56,9 +57,9 @@ struct Global {
     /// Threads for I/O and for computing; all results are the same at any number [default: one a core]
     #[arg(long, global = true, value_name = "N", value_parser = parse_threads, env = "LAKEMILL_THREADS")]
     threads: Option<usize>,
-    /// Memory for queries before they spill to disk, e.g. 512MiB or 4GiB
-    #[arg(long, global = true, value_name = "SIZE", default_value = "1GiB", value_parser = parse_bytes, env = "LAKEMILL_MEMORY")]
-    memory: u64,
+    /// Memory for the whole process, e.g. 512MiB or 4GiB; all results are the same at any size [default: three quarters of the machine's, or of the control group's]
+    #[arg(long, global = true, value_name = "SIZE", value_parser = parse_bytes, env = "LAKEMILL_MEMORY")]
+    memory: Option<u64>,
     /// Neither progress nor warnings, only errors
     #[arg(long, short, global = true)]
     quiet: bool,
@@ -145,6 +146,7 @@ impl Session {
 
 /// Parses, runs, prints the error once; gives the exit code.
 pub fn main() -> ExitCode {
+    return_what_is_freed();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -194,16 +196,21 @@ fn panicked() -> Error {
 fn run(cli: Cli) -> Result<()> {
     log_to_stderr(&cli.global)?;
     let meter = Arc::new(Meter::new(cli.global.quiet));
+    let memory_bytes = match cli.global.memory {
+        Some(limit) => Budget::of(limit)?.limit,
+        None => default_limit(),
+    };
     let engine = Engine {
-        runtime: Runtime::new(cli.global.threads)?,
+        runtime: Runtime::new(cli.global.threads)?.limited(memory_bytes),
         progress: meter.clone(),
-        memory_bytes: cli.global.memory,
+        memory_bytes,
         by: user(),
     };
     let session = Session { engine, ui: Ui::new(cli.global.output), meter };
     let result = dispatch(&session, cli.command);
     session.meter.clear();
-    let stopped = |error: &Error| matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Terminated);
+    let stops = [ErrorKind::Interrupted, ErrorKind::Terminated, ErrorKind::Budget];
+    let stopped = |error: &Error| stops.contains(&error.kind());
     if result.as_ref().is_err_and(stopped) {
         // Waiting for threads that still compute could take minutes; the process ends without them.
         std::mem::forget(session);
@@ -307,8 +314,7 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
         unit => return Err(format!("`{unit}` is not a unit of size; write KiB, MiB or GiB")),
     };
     match number.checked_mul(factor) {
-        Some(bytes) if bytes >= 16 << 20 => Ok(bytes),
-        Some(_) => Err(format!("{text} is too little to run a query in; give at least 16MiB")),
+        Some(bytes) => Ok(bytes),
         None => Err(format!("{text} is more than there can be")),
     }
 }

@@ -3,7 +3,7 @@
 use super::Session;
 use super::job::RunArgs;
 use super::ui::{bytes, count, pairs, table};
-use crate::engine::{Preview, Reads, features_sql, preview};
+use crate::engine::{Preview, Reads, Takes, features_sql, preview};
 use crate::error::Result;
 use clap::Args as ClapArgs;
 use serde_json::json;
@@ -65,7 +65,11 @@ fn text(preview: &Preview) -> String {
     if let Some(training) = &preview.training_reads {
         facts.push(("training reads", read(training)));
     }
+    if let Some(training) = &preview.training_predicted {
+        facts.push(("training takes", taken(training, preview)));
+    }
     facts.push(("scoring reads", read(&preview.reads)));
+    facts.push(("scoring takes", taken(&preview.predicted, preview)));
     format!("{}\n{}", pairs(&facts), table(&head, &rows))
 }
 
@@ -73,6 +77,14 @@ fn read(reads: &Reads) -> String {
     let files = if reads.files == 1 { "file" } else { "files" };
     let rows = reads.rows.map_or_else(|| "a number of rows that the files do not tell".to_owned(), rows_of);
     format!("{rows} in {} {files}, {}", count(reads.files), bytes(reads.bytes))
+}
+
+/// An estimate, and told as one.
+fn taken(takes: &Takes, preview: &Preview) -> String {
+    let rows =
+        takes.rows.map_or_else(|| "an unknown number of rows".to_owned(), |rows| format!("about {}", rows_of(rows)));
+    let (read, memory, limit) = (bytes(takes.bytes), bytes(takes.memory_bytes), bytes(preview.memory_limit_bytes));
+    format!("{rows} of features, {read} read, {memory} of memory; the limit is {limit}")
 }
 
 fn rows_of(rows: u64) -> String {

@@ -9,6 +9,7 @@ use crate::error::{Error, Result, ResultExt};
 use crate::interval::Interval;
 use crate::job::JobFile;
 use crate::lake::Location;
+use crate::memory::Budget;
 use crate::plan::{Plan, pin_tables};
 use crate::query::{self, FeatureSql, Parameters, PlannedQuery, SessionOptions, from_datafusion, models_of};
 use crate::tables::{At, PinnedTable, TableRequest, pin};
@@ -74,8 +75,9 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<()> {
         .map(|job| JobArgs { job: job.clone(), overrides: args.overrides.clone() }.load(&session.engine.runtime));
     let job = job.transpose()?;
     session.engine.runtime.run(async {
-        let memory = usize::try_from(session.engine.memory_bytes).unwrap_or(usize::MAX);
-        let mut query = query::Session::new(SessionOptions::ad_hoc(memory, session.engine.runtime.threads()))?;
+        let budget = Budget::of(session.engine.memory_bytes)?;
+        let options = SessionOptions::ad_hoc(budget.pool_bytes(), session.engine.runtime.threads());
+        let mut query = query::Session::new(options.within(&budget))?;
         let (tables, parameters) = pinned(args, job.clone()).await?;
         for table in &tables {
             query.register(table).await?;

@@ -119,6 +119,12 @@ pub(super) fn describe(receipt: &Receipt) -> String {
     }
     let seconds = receipt.seconds.iter().map(|(step, seconds)| format!("{step} {seconds:.2}"));
     rows.push(("seconds", seconds.collect::<Vec<_>>().join(", ")));
-    rows.push(("memory", super::ui::bytes(receipt.peak_rss_bytes)));
+    let of = |predicted: Option<u64>| predicted.map(|bytes| format!(" (predicted {})", super::ui::bytes(bytes)));
+    if let Some(actual) = &receipt.actual {
+        let predicted = of(receipt.predicted.map(|predicted| predicted.bytes)).unwrap_or_default();
+        rows.push(("read", format!("{}{predicted}", super::ui::bytes(actual.bytes))));
+    }
+    let predicted = of(receipt.predicted.map(|predicted| predicted.memory_bytes)).unwrap_or_default();
+    rows.push(("memory", format!("{}{predicted}", super::ui::bytes(receipt.peak_rss_bytes))));
     pairs(&rows)
 }

@@ -8,11 +8,12 @@ use super::Engine;
 use crate::error::{Error, Result};
 use crate::interval::Interval;
 use crate::job::{self, AsofSpec, WindowsSpec};
+use crate::memory::Budget;
 use crate::plan::Plan;
 use crate::query::rolling::{self, Rolling, RollingColumn, RollingFunction, RollingWindows};
 use crate::query::{
-    AsofJoin, BatchStream, FeatureSql, Parameters, PlannedQuery, PointInTime, ScanEstimate, Session, SessionOptions,
-    Value, from_datafusion, polars, running_ahead,
+    AsofJoin, BatchStream, FeatureSql, Forecast, Parameters, PlannedQuery, PointInTime, ScanEstimate, Session,
+    SessionOptions, Value, from_datafusion, polars, row_bytes, running_ahead,
 };
 use crate::registry::artifact;
 use arrow::array::RecordBatch;
@@ -36,6 +37,7 @@ pub struct FeatureQuery {
     whole: Option<FeatureSql>,
     /// What is joined to the rows of the SQL, and what that reads.
     joins: Option<(PointInTime, Vec<ScanEstimate>)>,
+    span: Interval,
 }
 
 impl FeatureQuery {
@@ -80,8 +82,8 @@ impl FeatureQuery {
         (windows, joins): (&[WindowsSpec], &[AsofSpec]),
         span: Interval,
     ) -> Result<Self> {
-        let memory = usize::try_from(engine.memory_bytes).unwrap_or(usize::MAX);
-        let mut session = Session::new(SessionOptions::features(memory))?;
+        let budget = Budget::of(engine.memory_bytes)?;
+        let mut session = Session::new(SessionOptions::features(budget.pool_bytes()).within(&budget))?;
         for table in &plan.tables {
             session.register(table).await?;
         }
@@ -105,7 +107,7 @@ impl FeatureQuery {
             }
         };
         let (engine, sql) = (plan.job.spec.features.engine, sql.clone());
-        Ok(Self { session, planned, engine, sql, parameters, time, windows, whole, joins })
+        Ok(Self { session, planned, engine, sql, parameters, time, windows, whole, joins, span })
     }
 
     /// The SQL that gives the rows, with the windows in it.
@@ -139,6 +141,33 @@ impl FeatureQuery {
     /// Bytes of the files that the scan selected.
     pub fn bytes(&self) -> u64 {
         self.estimate().iter().map(|scan| scan.bytes).sum()
+    }
+
+    /// What the SQL and the joins will take, by the statistics of the tables.
+    pub fn forecast(&self) -> Forecast {
+        let mut forecast = self.planned.forecast(&self.time, &self.span);
+        forecast.bytes += self.bytes_of_joins();
+        if self.joins.is_some() {
+            forecast.row_bytes = row_bytes(&self.schema());
+        }
+        if self.engine == job::Engine::Polars {
+            // All rows that are read are in memory, and once more while they are sorted.
+            let rows = self.estimate().iter().filter_map(|scan| scan.rows).sum::<u64>();
+            forecast.operators = rows.saturating_mul(2 * forecast.row_bytes);
+        }
+        forecast
+    }
+
+    /// Bytes that were read so far; where the engine does not count, those of the files that were opened.
+    pub fn bytes_read(&self) -> u64 {
+        match self.engine {
+            job::Engine::Datafusion => self.planned.bytes_read() + self.bytes_of_joins(),
+            job::Engine::Polars => self.bytes(),
+        }
+    }
+
+    fn bytes_of_joins(&self) -> u64 {
+        self.joins.iter().flat_map(|(_, scans)| scans).map(|scan| scan.bytes).sum()
     }
 
     /// The rows, in an order that depends on the tables and the SQL alone. The scan runs ahead by a

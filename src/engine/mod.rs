@@ -14,6 +14,7 @@ mod duplicates;
 mod evaluate;
 mod features;
 mod fit;
+mod forecast;
 mod gate;
 mod import;
 mod matrix;
@@ -37,6 +38,7 @@ mod watched;
 
 pub use confusion::Confusion;
 pub use evaluate::{Evaluation, ModelScores, evaluate};
+pub use forecast::Takes;
 pub use gate::GateOutcome;
 pub use import::{Check, ImportOutcome, ImportRequest, import};
 pub use predict::model_function;
@@ -60,7 +62,7 @@ pub struct Engine {
     pub runtime: Runtime,
     /// Somebody who watches.
     pub progress: Arc<dyn Progress>,
-    /// What queries may hold in memory before they spill.
+    /// What the process may hold: see [`crate::memory::Budget`].
     pub memory_bytes: u64,
     /// The user, for the history of an alias.
     pub by: String,

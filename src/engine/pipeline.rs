@@ -1,6 +1,6 @@
 //! The scoring pipeline: an asynchronous scan, a bounded number of batches in work on the compute
 //! pool, order restored, one sink. Its memory does not depend on how many rows pass: the batches in
-//! work are counted, the sink closes row groups and files, and keys that wait for their duplicates go
+//! work are counted and weighed, the sink closes row groups and files, and keys that wait for their duplicates go
 //! to the disk.
 
 use super::Engine;
@@ -13,13 +13,20 @@ use crate::error::{Error, Result};
 use crate::features::{ColumnCounts, Encoder, EventTimes, Rejections};
 use crate::interval::{Interval, instant};
 use crate::lookup::check_keys;
+use crate::memory::Budget;
 use crate::models::Predictor;
-use crate::query::BatchStream;
+use crate::query::{BatchStream, own_bytes};
 use arrow::array::{Array, RecordBatch};
 use chrono::DateTime;
-use futures::StreamExt;
+use futures::future::{BoxFuture, ready};
+use futures::stream::FuturesOrdered;
+use futures::{FutureExt, StreamExt};
 use serde::Serialize;
 use std::sync::Arc;
+
+/// The share of the pipeline's memory that batches in work may hold: each is there as columns, as features, and as
+/// predictions.
+const IN_WORK_SHARE: u64 = 4;
 
 /// Everything that turns a batch of features into a batch of predictions; pure.
 pub struct Scorer {
@@ -112,18 +119,9 @@ pub async fn score_all(
     let mut passed = Passed::default();
     let mut content = ContentHash::new(scorer.rows.schema());
     let mut duplicates = Duplicates::default();
-    // As many batches as there are threads are in work, and as many more wait for their turn.
-    let in_work = engine.runtime.threads() * 2;
-    let mut scored = input
-        .map(|batch| {
-            let (scorer, runtime) = (scorer.clone(), engine.runtime.clone());
-            async move {
-                let batch = batch?;
-                runtime.compute(move || scorer.score(&batch)).await
-            }
-        })
-        .buffered(in_work);
-    while let Some(next) = scored.next().await {
+    let most_bytes = Budget::of(engine.memory_bytes)?.pipeline / IN_WORK_SHARE;
+    let mut work = InWork { engine, scorer, input: Some(input), most_bytes, bytes: 0, batches: FuturesOrdered::new() };
+    while let Some(next) = work.next().await {
         let next = next?;
         steps.passed(next.predictions.num_rows());
         passed.add(&next.passed);
@@ -142,6 +140,61 @@ pub async fn score_all(
     }
     passed.duplicate_keys = engine.runtime.block(move || duplicates.count()).await?;
     Ok((passed, content.finish()))
+}
+
+/// Batches that are being scored, in their order.
+struct InWork<'a> {
+    engine: &'a Engine,
+    scorer: Arc<Scorer>,
+    /// `None` once it has ended.
+    input: Option<BatchStream>,
+    /// What batches in work may hold together; one may always be in work.
+    most_bytes: u64,
+    bytes: u64,
+    batches: FuturesOrdered<BoxFuture<'static, (u64, Result<Scored>)>>,
+}
+
+impl InWork<'_> {
+    /// The next scored batch, in the order of the input.
+    async fn next(&mut self) -> Option<Result<Scored>> {
+        // As many batches as there are threads are in work, and as many more wait for their turn.
+        let most = self.engine.runtime.threads() * 2;
+        loop {
+            let has_room = self.batches.is_empty() || (self.batches.len() < most && self.bytes < self.most_bytes);
+            let input = self.input.as_mut().filter(|_| has_room);
+            let (batch, done) = match input {
+                // Both can be given up at any time without losing a batch.
+                Some(input) => tokio::select! {
+                    biased;
+                    batch = input.next() => (Some(batch), None),
+                    done = self.batches.next(), if !self.batches.is_empty() => (None, done),
+                },
+                None => (None, self.batches.next().await),
+            };
+            match (batch, done) {
+                (Some(Some(Ok(batch))), _) => self.begin(batch),
+                (Some(Some(Err(error))), _) => {
+                    // What fails in a batch before it is told first.
+                    self.batches.push_back(ready((0, Err(error))).boxed());
+                    self.input = None;
+                }
+                (Some(None), _) => self.input = None,
+                (None, Some((bytes, scored))) => {
+                    self.bytes -= bytes;
+                    return Some(scored);
+                }
+                (None, None) => return None,
+            }
+        }
+    }
+
+    fn begin(&mut self, batch: RecordBatch) {
+        let bytes = own_bytes(&batch) as u64;
+        self.bytes += bytes;
+        let (scorer, runtime) = (Arc::clone(&self.scorer), self.engine.runtime.clone());
+        let scored = async move { (bytes, runtime.compute(move || scorer.score(&batch)).await) };
+        self.batches.push_back(scored.boxed());
+    }
 }
 
 impl Passed {

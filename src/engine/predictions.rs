@@ -38,6 +38,9 @@ const TARGET_FILE_BYTES: u64 = 256 << 20;
 /// Rows of a row group: it is encoded in memory before it is written, and read in one piece.
 const ROW_GROUP_ROWS: usize = 1 << 17;
 
+/// The same for wide rows, in encoded bytes.
+const ROW_GROUP_BYTES: usize = 32 << 20;
+
 /// A column with more different values than this holds is written without a dictionary: keys, times and
 /// scores, for which looking up each value would be work for nothing.
 const DICTIONARY_BYTES: usize = 1 << 17;
@@ -181,6 +184,7 @@ impl Predictions {
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
             .set_dictionary_page_size_limit(DICTIONARY_BYTES)
             .set_created_by(concat!("lakemill ", env!("CARGO_PKG_VERSION")).to_owned())
             .build();

@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::features::FeatureQuery;
+use super::forecast::Takes;
 use super::predictions::Predictions;
 use super::publish::{Target, check_columns};
 use super::receipt::{self, Receipt};
@@ -10,6 +11,7 @@ use super::run_id::{RunMark, run_id};
 use crate::error::{ErrorKind, Result};
 use crate::interval::instant;
 use crate::job;
+use crate::models;
 use crate::plan::Plan;
 use crate::registry::{ModelVersion, Registry};
 use serde::Serialize;
@@ -29,6 +31,12 @@ pub struct Preview {
     pub reads: Reads,
     /// What the training would read that has to come first; absent where there is a model.
     pub training_reads: Option<Reads>,
+    /// What scoring would take: an estimate by the statistics of the tables.
+    pub predicted: Takes,
+    /// What the training would take that has to come first.
+    pub training_predicted: Option<Takes>,
+    /// The limit on memory.
+    pub memory_limit_bytes: u64,
     /// The rows that a training would fit on.
     pub train: String,
     /// The rows that it would measure on.
@@ -113,17 +121,21 @@ pub async fn preview(engine: &Engine, plan: &Plan, model: &str) -> Result<Previe
         },
         (Some(_), Some(there)) => format!("replace {} rows of run {there}", slice.rows),
     };
-    let training_reads = match &run_id {
+    let training = match &run_id {
         Some(_) => None,
-        None => Some(reads(&FeatureQuery::new(engine, plan, &plan.sql, windows.span()?).await?)),
+        None => Some(FeatureQuery::new(engine, plan, &plan.sql, windows.span()?).await?),
     };
+    let encoding = models::lookup(&spec.model.algorithm)?.encoding();
     Ok(Preview {
         job: spec.name.clone(),
         interval: plan.interval.to_string(),
         home: plan.home.to_string(),
         tables: tables(plan, &query, before),
         reads: reads(&query),
-        training_reads,
+        training_reads: training.as_ref().map(reads),
+        predicted: query.scoring_takes(engine)?,
+        training_predicted: training.map(|query| query.training_takes(engine, encoding)).transpose()?,
+        memory_limit_bytes: engine.memory_bytes,
         train: windows.train.to_string(),
         test: windows.test.to_string(),
         model: version.map_or_else(

@@ -1,5 +1,6 @@
 //! The receipt: what a run was made from and what it made, written once and never changed.
 
+use super::forecast::Takes;
 use crate::error::{Error, Result};
 use crate::interval::Interval;
 use crate::lake::{Location, Put};
@@ -79,8 +80,8 @@ impl From<&Error> for ReceiptError {
 
 /// What one try of one command read, made and found; `runs/<job>/<interval>/<run_id>-<attempt>.json`.
 ///
-/// Two receipts of the same inputs differ only in `attempt`, `started_at`, `seconds` and
-/// `peak_rss_bytes` (and in what they found already done).
+/// Two receipts of the same inputs differ only in `attempt`, `started_at`, `seconds`, `peak_rss_bytes`,
+/// `predicted` and `actual` (and in what they found already done).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
     /// The version of this format.
@@ -130,6 +131,12 @@ pub struct Receipt {
     pub metrics: serde_json::Value,
     /// Bytes of the files that the scan selected.
     pub bytes_read: u64,
+    /// What the run was predicted to take, by statistics, before anything was read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub predicted: Option<Takes>,
+    /// What it took of the same.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub actual: Option<Takes>,
     /// The clock when the try began (RFC 3339).
     pub started_at: String,
     /// Wall seconds by step, and `total`.

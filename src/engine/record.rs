@@ -1,12 +1,13 @@
 //! One try of one command: its receipt is kept from the first step on, and filed however it ends.
 
 use super::Engine;
+use super::forecast::Takes;
 use super::progress::Steps;
 use super::receipt::{self, Receipt, ReceiptError, SCHEMA, Status};
 use super::run_id::{attempt_id, run_id};
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::peak_resident_bytes;
 use crate::plan::Plan;
-use crate::runtime::peak_rss_bytes;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -35,6 +36,16 @@ impl Recorded {
 }
 
 impl Run {
+    /// Says what the run is expected to take.
+    pub fn expect(&mut self, takes: Takes) {
+        self.receipt.predicted = Some(takes);
+    }
+
+    /// Says how many bytes were read; rows and memory are known when the run ends.
+    pub fn has_read(&mut self, bytes: u64) {
+        self.receipt.actual = Some(Takes { rows: None, bytes, memory_bytes: 0 });
+    }
+
     /// Says what the run is made from; from here on its receipt is filed.
     pub fn identify(&mut self, fingerprint: String) {
         self.receipt.run_id = run_id(&fingerprint);
@@ -51,7 +62,10 @@ impl Engine {
         let result = self.runtime.until_stopped(work(&mut run)).await;
         let Run { mut receipt, mut steps } = run;
         receipt.seconds = steps.seconds();
-        receipt.peak_rss_bytes = peak_rss_bytes();
+        receipt.peak_rss_bytes = peak_resident_bytes();
+        if let Some(actual) = &mut receipt.actual {
+            (actual.rows, actual.memory_bytes) = (Some(receipt.rows_in), receipt.peak_rss_bytes);
+        }
         if let Err(error) = &result {
             receipt.status = Status::Failed;
             receipt.error = Some(ReceiptError::from(error));
@@ -98,6 +112,8 @@ impl Receipt {
             gates: Value::Null,
             metrics: Value::Null,
             bytes_read: 0,
+            predicted: None,
+            actual: None,
             started_at: now,
             seconds: BTreeMap::new(),
             peak_rss_bytes: 0,

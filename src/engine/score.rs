@@ -20,6 +20,7 @@ use super::train::{CHAMPION, known_columns};
 use super::{Engine, Recorded};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::lookup::Sealed;
+use crate::memory::trim;
 use crate::plan::Plan;
 use crate::query::file_rows;
 use crate::registry::{LoadedModel, Registry};
@@ -284,6 +285,7 @@ impl Scoring<'_> {
         let mut writer = self.predictions.stage(&schema)?;
         run.identify(fingerprint);
         run.receipt.bytes_read = query.bytes();
+        run.expect(query.scoring_takes(self.engine)?);
         run.steps.begin("score");
         let imported = model.artifact.origin.is_some();
         let other = if imported { None } else { other_features(plan, &model.artifact.features) };
@@ -299,6 +301,7 @@ impl Scoring<'_> {
         let scorer = Scorer { encoder: model.artifact.encoder, predictor: model.predictor, rows, key, promise };
         let stream = query.stream(plan).await?;
         let scored = score_all(self.engine, &run.steps, Arc::new(scorer), stream, &mut writer).await;
+        run.has_read(query.bytes_read());
         let (passed, sha256) = match scored {
             Ok(scored) => scored,
             Err(error) => {
@@ -307,6 +310,7 @@ impl Scoring<'_> {
             }
         };
         let staged = writer.close().await?;
+        trim();
         run.receipt.rows_in = passed.rows_in;
         run.receipt.rows_out = passed.rows_out;
         run.receipt.rows_rejected = passed.rejected.rows;

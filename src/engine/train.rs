@@ -17,6 +17,7 @@ use super::{Engine, Recorded, artifact};
 use crate::error::{Error, ErrorKind, Result, did_you_mean};
 use crate::features::{ClassWeight, EncoderOptions, Encoding, EventTimes, Signature, Split};
 use crate::job::{self, JobSpec};
+use crate::memory::Budget;
 use crate::metrics::MetricOptions;
 use crate::models::{self, Predictor};
 use crate::plan::{Plan, Windows};
@@ -93,10 +94,13 @@ impl Training<'_> {
         run.identify(fingerprint.clone());
         run.receipt.bytes_read = query.bytes();
         let recipe = Arc::new(recipe);
-        let fitted = match recipe.algorithm.encoding() {
+        let encoding = recipe.algorithm.encoding();
+        run.expect(query.training_takes(engine, encoding)?);
+        let fitted = match encoding {
             Encoding::Dense => fit_held(engine, plan, &query, recipe, windows, run).await?,
             Encoding::Native => fit_streamed(engine, plan, &query, recipe, windows, run).await?,
         };
+        run.has_read(query.bytes_read());
         describe_fit(run, &windows, &fitted);
         let artifact = artifact::describe(plan, &windows, &fitted, fingerprint)?;
         let Fitted { predictor, tested: rows, golden, .. } = fitted;
@@ -210,7 +214,11 @@ async fn fit_held(
     windows: Windows,
     run: &mut Run,
 ) -> Result<Fitted> {
-    let mut limit = DenseLimit { memory_bytes: engine.memory_bytes, algorithm: recipe.algorithm.name(), held_bytes: 0 };
+    let mut limit = DenseLimit {
+        memory_bytes: Budget::of(engine.memory_bytes)?.pool,
+        algorithm: recipe.algorithm.name(),
+        held_bytes: 0,
+    };
     run.steps.begin("features");
     let batches = dense::collect(query, plan, &recipe.signature, &mut limit, |rows| run.steps.passed(rows)).await?;
     run.receipt.rows_in = batches.iter().map(|batch| batch.num_rows() as u64).sum();

@@ -1,10 +1,13 @@
 //! Batches that are made ahead of whoever reads them, by a few, on a task of their own.
 
 use crate::error::{Error, Result};
-use arrow::array::RecordBatch;
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::DataType;
 use futures::stream::{self, BoxStream};
 use futures::{Future, StreamExt};
+use std::sync::Arc;
 use tokio::sync::mpsc::{Sender, channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 /// Batches in order, each a few thousand rows.
@@ -12,6 +15,54 @@ pub type BatchStream = BoxStream<'static, Result<RecordBatch>>;
 
 /// How many batches may wait for their reader.
 const WAITING: usize = 4;
+
+/// How much they may hold together, in KiB; one batch may always wait. Rows of long texts come to 100 MiB a batch.
+const WAITING_KIB: u32 = 16 << 10;
+
+/// A batch, and the room that it takes while it waits.
+type Waiting = (Result<RecordBatch>, Option<OwnedSemaphorePermit>);
+
+/// Where work sends its batches.
+#[derive(Clone)]
+pub(super) struct Sink {
+    sender: Sender<Waiting>,
+    room: Arc<Semaphore>,
+}
+
+impl Sink {
+    /// Waits for room, and sends.
+    ///
+    /// # Errors
+    /// Where nobody listens any more.
+    pub(super) async fn send(&self, batch: Result<RecordBatch>) -> std::result::Result<(), Unwanted> {
+        let kib = batch.as_ref().map_or(0, |batch| own_bytes(batch) >> 10);
+        let kib = u32::try_from(kib).unwrap_or(WAITING_KIB).min(WAITING_KIB);
+        let room = tokio::select! {
+            room = Arc::clone(&self.room).acquire_many_owned(kib) => room.ok(),
+            () = self.sender.closed() => return Err(Unwanted),
+        };
+        self.sender.send((batch, room)).await.map_err(|_| Unwanted)
+    }
+}
+
+/// Nobody listens any more: the run has failed elsewhere.
+#[derive(Debug)]
+pub(super) struct Unwanted;
+
+/// Bytes of a batch's own rows; its buffers may be shared with other batches.
+pub fn own_bytes(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|column| column_bytes(column.as_ref())).sum()
+}
+
+/// Bytes of a column's own rows. Arrow's own count leaves out the texts that views point to.
+pub(super) fn column_bytes(column: &dyn Array) -> usize {
+    let texts = match column.data_type() {
+        DataType::Utf8View => column.as_string_view().total_buffer_bytes_used(),
+        DataType::BinaryView => column.as_binary_view().total_buffer_bytes_used(),
+        _ => 0,
+    };
+    texts + column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
+}
 
 /// Polls a stream on a task of its own, which ends with what is returned; the queue between is bounded.
 ///
@@ -31,15 +82,19 @@ pub fn running_ahead(mut batches: BatchStream) -> BatchStream {
 /// What `work` sends, until it ends; `panicked` is the error where it does so by a panic.
 pub(super) fn on_a_task<W, F>(panicked: &'static str, work: W) -> BatchStream
 where
-    W: FnOnce(Sender<Result<RecordBatch>>) -> F,
+    W: FnOnce(Sink) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let (sender, receiver) = channel(WAITING);
+    let (sender, receiver) = channel::<Waiting>(WAITING);
+    let sink = Sink { sender, room: Arc::new(Semaphore::new(WAITING_KIB as usize)) };
     // Dropped, it stops the work at once, not at its next batch.
     let mut task = JoinSet::new();
-    task.spawn(work(sender));
+    task.spawn(work(sink));
     let rows =
-        stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|batch| (batch, receiver)) });
+        stream::unfold(
+            receiver,
+            |mut receiver| async move { receiver.recv().await.map(|(batch, _)| (batch, receiver)) },
+        );
     // Work that panicked must not look like work that ended.
     let end = stream::once(async move {
         match task.join_next().await {
@@ -53,8 +108,20 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
+    use arrow::array::{ArrayRef, StringArray, StringViewArray};
     use tokio::sync::Notify;
+
+    #[test]
+    fn texts_count_in_any_form() {
+        let texts = || (0..1000).map(|row| format!("{row:0>500}"));
+        let views: ArrayRef = Arc::new(StringViewArray::from_iter_values(texts()));
+        let whole: ArrayRef = Arc::new(StringArray::from_iter_values(texts()));
+        for column in [views, whole] {
+            let batch = RecordBatch::try_from_iter([("text", column)]).unwrap();
+            assert!((500_000..540_000).contains(&own_bytes(&batch)), "{}", own_bytes(&batch));
+            assert!((5_000..6_000).contains(&own_bytes(&batch.slice(3, 10))), "{}", own_bytes(&batch.slice(3, 10)));
+        }
+    }
 
     #[tokio::test]
     async fn a_panic_is_an_error_and_not_an_end() {

@@ -1,13 +1,18 @@
 //! A DataFusion session with a memory limit, and the queries that are planned in it.
 
+use super::bounded::{self, Bounded};
 use super::culprit;
 use super::diagnostic::{Subject, unknown_column};
 use super::estimate::{ScanEstimate, estimate};
+use super::forecast::{Forecast, bytes_read, forecast};
 use super::parameters::{Dialect, Parameters};
+use super::pool::{ProcessPool, soft};
 use super::predict::{ModelFunction, Models};
 use super::sql::{FeatureSql, explain};
 use super::window::SlidingWindows;
 use crate::error::{Error, Result};
+use crate::interval::Interval;
+use crate::memory::Budget;
 use crate::tables::errors::from_datafusion;
 use crate::tables::{self, PinnedTable};
 use arrow::array::RecordBatch;
@@ -18,7 +23,7 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
@@ -41,6 +46,8 @@ const BATCH_ROWS: usize = 8192;
 pub struct SessionOptions {
     /// Memory for sorts, joins and aggregates, in bytes. Scans and results come on top.
     pub memory_bytes: usize,
+    /// What the whole process may hold before operators spill, in bytes; not looked at if it is not given.
+    pub process_bytes: Option<u64>,
     /// Threads a query may use; 1 gives the same rows in the same order each time.
     pub target_partitions: usize,
     /// Where sorts and aggregates spill; the system's temporary folder if it is not given.
@@ -49,17 +56,33 @@ pub struct SessionOptions {
     pub batch_size: usize,
     /// Whether windows are computed by our own operator where it can; off only to compare with DataFusion's.
     pub sliding_windows: bool,
+    /// Whether rows come in the same order whatever the memory; takes one partition.
+    pub ordered: bool,
 }
 
 impl SessionOptions {
     /// For feature queries: one partition, so that nothing depends on threads.
     pub fn features(memory_bytes: usize) -> Self {
-        Self { memory_bytes, target_partitions: 1, spill_dir: None, batch_size: BATCH_ROWS, sliding_windows: true }
+        Self {
+            memory_bytes,
+            process_bytes: None,
+            target_partitions: 1,
+            spill_dir: None,
+            batch_size: BATCH_ROWS,
+            sliding_windows: true,
+            ordered: true,
+        }
     }
 
     /// For ad hoc queries: `threads` at once, order free.
     pub fn ad_hoc(memory_bytes: usize, threads: usize) -> Self {
-        Self { target_partitions: threads.max(1), ..Self::features(memory_bytes) }
+        Self { target_partitions: threads.max(1), ordered: false, ..Self::features(memory_bytes) }
+    }
+
+    /// Within the budget of a process.
+    #[must_use]
+    pub fn within(self, budget: &Budget) -> Self {
+        Self { memory_bytes: budget.pool_bytes(), process_bytes: Some(soft(budget)), ..self }
     }
 }
 
@@ -70,6 +93,7 @@ pub struct Session {
     tables: Vec<PinnedTable>,
     names: Vec<String>,
     models: Models,
+    memory_bytes: usize,
 }
 
 impl Session {
@@ -84,7 +108,9 @@ impl Session {
         };
         // Shares the limit evenly between the operators that can spill, so that a chain of sorts
         // does not starve its last one.
-        let pool = TrackConsumersPool::new(FairSpillPool::new(options.memory_bytes), NAMED_CONSUMERS);
+        let ordered = options.ordered && options.target_partitions <= 1;
+        let pool = ProcessPool::new(options.memory_bytes, options.process_bytes, ordered);
+        let pool = TrackConsumersPool::new(pool, NAMED_CONSUMERS);
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(pool))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(disk))
@@ -97,13 +123,23 @@ impl Session {
         settings.execution.time_zone = Some("UTC".to_owned());
         settings.sql_parser.enable_ident_normalization = false;
         settings.sql_parser.collect_spans = true;
+        // Each sort keeps so much for merging what it has spilled.
+        let merging = settings.execution.sort_spill_reservation_bytes;
+        settings.execution.sort_spill_reservation_bytes = merging.min(options.memory_bytes / 3);
         let mut builder =
             SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
+        if !ordered {
+            builder = builder.with_physical_optimizer_rules(bounded::rules(options.memory_bytes));
+        }
         if options.sliding_windows {
             builder = builder.with_physical_optimizer_rule(Arc::new(SlidingWindows));
         }
+        if ordered {
+            builder = builder.with_physical_optimizer_rule(Arc::new(Bounded { pool_bytes: options.memory_bytes }));
+        }
         let context = SessionContext::new_with_state(builder.build());
-        Ok(Self { context, tables: Vec::new(), names: Vec::new(), models: Models::default() })
+        let (tables, names, models) = (Vec::new(), Vec::new(), Models::default());
+        Ok(Self { context, tables, names, models, memory_bytes: options.memory_bytes })
     }
 
     /// The underlying context, for writers and for functions to register.
@@ -221,6 +257,7 @@ impl Session {
             .create_physical_plan(&optimized, &state)
             .await
             .map_err(|error| self.told(sql, error))?;
+        bounded::refuse(&physical, self.memory_bytes).map_err(|error| error.with("sql", sql.file()))?;
         Ok(PlannedQuery { session: self.clone(), logical, optimized, physical })
     }
 
@@ -301,6 +338,16 @@ impl PlannedQuery {
     /// Files, bytes and rows that will be read from each table.
     pub fn estimate(&self) -> Vec<ScanEstimate> {
         estimate(self.physical.as_ref(), &self.session.tables)
+    }
+
+    /// What the query will take; its rows are those with a `time` within `span`.
+    pub fn forecast(&self, time: &str, span: &Interval) -> Forecast {
+        forecast(self.physical.as_ref(), time, span)
+    }
+
+    /// Bytes that were read of the tables' files so far.
+    pub fn bytes_read(&self) -> u64 {
+        bytes_read(self.physical.as_ref())
     }
 
     /// The rows, in order; the errors of the stream are told by [`super::from_datafusion`].

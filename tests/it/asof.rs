@@ -427,7 +427,7 @@ fn both_engines_join_alike_at_any_memory() {
     for (home, more) in [
         ("home", &[][..]),
         ("polars", &["--set", "features.engine=polars"]),
-        ("small", &["--memory", "16MiB", "--threads", "1"]),
+        ("small", &["--memory", "256MiB", "--threads", "1"]),
     ] {
         let set = format!("home={}", job.path(home));
         if home != "home" {

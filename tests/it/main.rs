@@ -21,6 +21,7 @@ mod inspect;
 mod job;
 mod lake;
 mod lookup;
+mod memory;
 mod metrics;
 mod metrics_gate;
 mod models;

@@ -11,6 +11,7 @@ use super::{CHALLENGER, CHAMPION, Engine};
 use crate::error::{Error, Result, ResultExt};
 use crate::features::Encoder;
 use crate::lake::Location;
+use crate::memory::Budget;
 use crate::models::import::{self, ImportOptions, Imported, LARGEST_FILE_BYTES, Rounds};
 use crate::plan::{BINARY_FORMAT, Fingerprint};
 use crate::query::{Session, SessionOptions};
@@ -139,9 +140,9 @@ async fn parsed(engine: &Engine, bytes: Bytes, options: ImportOptions) -> Result
 
 /// The rows of a table of any format that is known, in their order.
 async fn table(engine: &Engine, location: &Location) -> Result<Vec<RecordBatch>> {
-    let memory = usize::try_from(engine.memory_bytes).unwrap_or(usize::MAX);
+    let budget = Budget::of(engine.memory_bytes)?;
     // One partition: rows stay in the order of the file.
-    let mut session = Session::new(SessionOptions::features(memory))?;
+    let mut session = Session::new(SessionOptions::features(budget.pool_bytes()).within(&budget))?;
     session.register(&pin(&TableRequest::latest("given", location.clone())).await?).await?;
     session.ad_hoc("SELECT * FROM given").await?.collect().await
 }

@@ -7,7 +7,7 @@ use super::index::{Index, NO_TIME, ROW_BYTES};
 use super::resolved::{Bounds, Resolved, out_of_range, spine_columns};
 use super::spool::{Spool, Spooled};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::query::ahead::{BatchStream, on_a_task, running_ahead};
+use crate::query::ahead::{BatchStream, Sink, on_a_task, running_ahead};
 use crate::tables::errors::from_datafusion;
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
@@ -15,7 +15,6 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryRese
 use futures::{StreamExt, TryStreamExt};
 use std::ops::Range;
 use std::sync::Arc;
-use tokio::sync::mpsc::Sender;
 
 /// What a join may hold even where the session's limit is tiny.
 const LEAST_BYTES: usize = 1 << 20;
@@ -70,7 +69,7 @@ struct Chunk {
 /// One run of all joins.
 struct Run<'a> {
     planned: &'a Planned,
-    out: &'a Sender<Result<RecordBatch>>,
+    out: &'a Sink,
     rows_in: u64,
     rows_out: u64,
 }

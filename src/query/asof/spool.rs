@@ -2,8 +2,9 @@
 
 use super::candidates::compact;
 use crate::error::{Error, Result};
+use crate::query::ahead::own_bytes;
 use crate::tables::errors::from_datafusion;
-use arrow::array::{Array, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use datafusion::execution::SpillFile;
@@ -42,7 +43,7 @@ impl Spool {
     /// # Errors
     /// Where it has to be spilled and there is no space.
     pub(super) fn push(&mut self, batch: RecordBatch) -> Result<()> {
-        self.bytes += size(&batch);
+        self.bytes += own_bytes(&batch);
         if self.spilled.is_none() && self.bytes <= self.limit {
             self.held.push_back(batch);
             return Ok(());
@@ -96,15 +97,6 @@ impl Spooled {
             None => Ok(None),
         }
     }
-}
-
-/// What a batch needs; a slice counts as a slice where arrow can tell.
-fn size(batch: &RecordBatch) -> usize {
-    let of = |column: &Arc<dyn Array>| {
-        let data = column.to_data();
-        data.get_slice_memory_size().unwrap_or_else(|_| data.get_array_memory_size())
-    };
-    batch.columns().iter().map(of).sum()
 }
 
 fn open(file: &dyn SpillFile, how: &OpenOptions) -> Result<File> {

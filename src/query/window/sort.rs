@@ -6,7 +6,9 @@
 use super::codes::Codes;
 use super::gather::Gathered;
 use super::keys;
-use arrow::array::{Array, RecordBatch, RecordBatchOptions};
+use crate::query::ahead::column_bytes;
+use crate::query::bounded::{on_disk, stable};
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Statistics;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -248,7 +250,7 @@ impl Work {
         while let Some(batch) = self.input.try_next().await? {
             let _timer = compute.timer();
             let count = batch.num_rows();
-            let bytes = batch.columns().iter().map(|column| own_bytes(column.as_ref())).sum::<usize>();
+            let bytes = batch.columns().iter().map(|column| column_bytes(column.as_ref())).sum::<usize>();
             let bytes = bytes + count * codes.bytes_a_row();
             rows += count;
             let fits = rows <= MOST_ROWS && self.reservation.size() + bytes <= most_bytes;
@@ -306,17 +308,17 @@ impl Work {
         let all = RecordBatchStreamAdapter::new(Arc::clone(&self.schema), held.chain(self.input));
         let once = Once { schema: Arc::clone(&self.schema), rows: Mutex::new(Some(Box::pin(all))) };
         let input = StreamingTableExec::try_new(self.schema, vec![Arc::new(once)], None, None, false, None)?;
-        let sorted = SortExec::new(self.ordering, Arc::new(input)).execute(0, self.context)?;
+        let input: Arc<dyn ExecutionPlan> = Arc::new(input);
+        // Ties as in memory: how much of that there is must not show.
+        let sorted = match stable(&self.ordering, &input)? {
+            Some(sort) => on_disk(&sort, 0, &self.context)?,
+            None => SortExec::new(self.ordering, input).execute(0, self.context)?,
+        };
         let metrics = self.metrics;
         let schema = sorted.schema();
         let counted = sorted.map(move |batch| batch.record_output(&metrics));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, counted)))
     }
-}
-
-/// Bytes of a column's own rows; its buffers may be shared with other batches.
-pub(super) fn own_bytes(column: &dyn Array) -> usize {
-    column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
 }
 
 /// A stream as a table that can be read once.

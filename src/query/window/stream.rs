@@ -7,8 +7,8 @@ use super::bounds::Cursor;
 use super::lanes::Lane;
 use super::rows::Rows;
 use super::sliding::Sliding;
-use super::sort::own_bytes;
 use super::steps::{Cells, Frames, Segment, State, column};
+use crate::query::ahead::column_bytes;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use datafusion::error::{DataFusionError, Result};
@@ -87,7 +87,7 @@ impl SlidingWindowStream {
         for (lane, (argument, _)) in self.lanes.iter_mut().zip(&self.sliding.lanes) {
             lane.append(&arguments[*argument], &starts)?;
         }
-        let bytes: usize = batch.columns().iter().map(|column| own_bytes(column.as_ref())).sum();
+        let bytes: usize = batch.columns().iter().map(|column| column_bytes(column.as_ref())).sum();
         self.waiting_bytes += bytes;
         let pieces = rows.div_ceil(self.batch_rows);
         for piece in 0..pieces {
