@@ -6,25 +6,21 @@ use crate::error::{Error, Result};
 use crate::interval::Interval;
 use crate::job::{self, AsofSpec};
 use crate::plan::Plan;
+use crate::query::polars::{PolarsQuery, TableRead};
 use crate::query::{
     AsofJoin, BatchStream, FeatureSql, Parameters, PlannedQuery, PointInTime, ScanEstimate, Session, SessionOptions,
-    Value, from_datafusion, polars, running_ahead,
+    Value, from_datafusion, running_ahead,
 };
 use crate::registry::artifact;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use futures::{StreamExt, TryStreamExt, stream};
-
-/// How many rows of a table in memory make a batch.
-const BATCH_ROWS: usize = 8192;
+use futures::{StreamExt, TryStreamExt};
 
 /// A features query that is planned but not run.
 pub struct FeatureQuery {
-    session: Session,
     planned: PlannedQuery,
-    engine: job::Engine,
-    sql: FeatureSql,
-    parameters: Parameters,
+    /// The same query in Polars, where the job says so.
+    polars: Option<PolarsQuery>,
     /// What is joined to the rows of the SQL, and what that reads.
     joins: Option<(PointInTime, Vec<ScanEstimate>)>,
 }
@@ -82,7 +78,11 @@ impl FeatureQuery {
                 Some((joins, scans))
             }
         };
-        Ok(Self { session, planned, engine: plan.job.spec.features.engine, sql: sql.clone(), parameters, joins })
+        let polars = match plan.job.spec.features.engine {
+            job::Engine::Datafusion => None,
+            job::Engine::Polars => Some(PolarsQuery::plan(&planned, sql).await?),
+        };
+        Ok(Self { planned, polars, joins })
     }
 
     /// The columns that the SQL and the joins give.
@@ -94,6 +94,11 @@ impl FeatureQuery {
     pub fn explain(&self) -> String {
         let joins = self.joins.as_ref().map(|(joins, _)| joins.explain()).unwrap_or_default();
         format!("{joins}{}", self.planned.explain().physical)
+    }
+
+    /// How Polars reads each table of the SQL; none where the engine is another.
+    pub fn reads(&self) -> Option<Vec<TableRead>> {
+        self.polars.as_ref().map(PolarsQuery::reads)
     }
 
     /// What will be read from each table, by the SQL and by the joins for rows within the span.
@@ -128,16 +133,12 @@ impl FeatureQuery {
 
     /// The rows of the SQL alone.
     async fn rows(&self, plan: &Plan) -> Result<BatchStream> {
-        match self.engine {
-            job::Engine::Datafusion => {
+        match &self.polars {
+            None => {
                 let batches = self.planned.stream()?.map_err(from_datafusion);
                 Ok(running_ahead(batches.boxed()))
             }
-            job::Engine::Polars => {
-                let key = &plan.job.spec.features.key;
-                let whole = polars::run(&self.session, &self.sql, &self.parameters, key).await?;
-                Ok(cut(whole))
-            }
+            Some(polars) => polars.stream(&plan.job.spec.features.key).await,
         }
     }
 
@@ -176,11 +177,4 @@ fn parameter(value: &serde_json::Value) -> Option<Value> {
         serde_json::Value::Number(number) => number.as_i64().map(Value::Int).or(number.as_f64().map(Value::Float)),
         _ => None,
     }
-}
-
-fn cut(whole: RecordBatch) -> BatchStream {
-    let starts = (0..whole.num_rows()).step_by(BATCH_ROWS);
-    let batches: Vec<_> =
-        starts.map(|start| Ok(whole.slice(start, BATCH_ROWS.min(whole.num_rows() - start)))).collect();
-    stream::iter(batches).boxed()
 }

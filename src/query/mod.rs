@@ -20,7 +20,6 @@
 
 mod ahead;
 pub mod asof;
-mod bridge;
 mod culprit;
 mod diagnostic;
 mod estimate;
@@ -37,6 +36,6 @@ pub use asof::{AsofJoin, PointInTime};
 pub use diagnostic::SqlDiagnostic;
 pub use estimate::ScanEstimate;
 pub use files::{Code, FileRows, Sorting, file_rows, sorted_file_rows};
-pub use parameters::{Dialect, Parameters, Value};
+pub use parameters::{Parameters, Value};
 pub use session::{Explained, PlannedQuery, Session, SessionOptions};
 pub use sql::FeatureSql;

@@ -25,6 +25,7 @@ mod models_payload;
 mod models_rules;
 mod models_traps;
 mod nightly;
+mod polars_engine;
 mod query;
 mod registry;
 mod s3;

@@ -1,6 +1,7 @@
 //! Everything on a real S3 server: whole jobs, races, a network that breaks, a server that is busy, and
 //! that nothing of it tells a secret.
 
+mod polars;
 mod proxy;
 mod server;
 
