@@ -194,8 +194,7 @@ fn of_log(
         let deleted = file.deletion_vector_descriptor().is_some();
         let map = if wanted.is_empty() || deleted { HashMap::new() } else { file.partition_values_map() };
         let of = |column: &usize| map.get(table.schema.field(*column).name()).cloned().flatten();
-        let found =
-            (!deleted).then(|| wanted.iter().map(of).map(|value| value.filter(|text| !text.is_empty())).collect());
+        let found = (!deleted).then(|| wanted.iter().map(of).collect());
         let relative = file.object_store_path();
         values.insert(relative.to_string(), found);
     }
@@ -246,7 +245,9 @@ fn partition_value(text: Option<&str>, kind: &DataType) -> Option<ArrayRef> {
     if !plain {
         return None;
     }
-    let Some(text) = text else { return Some(new_null_array(kind, 1)) };
+    // An empty text is one; of all other types it is NULL.
+    let is_text = matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    let Some(text) = text.filter(|text| is_text || !text.is_empty()) else { return Some(new_null_array(kind, 1)) };
     let strict = CastOptions { safe: false, ..CastOptions::default() };
     let texts: ArrayRef = Arc::new(StringArray::from(vec![text]));
     cast_with_options(&texts, kind, &strict).ok()
@@ -328,6 +329,8 @@ mod tests {
         assert_eq!(value(Some("-7"), DataType::Int32), Some(ScalarValue::Int32(Some(-7))));
         assert_eq!(value(Some("2018-06-20"), DataType::Date32), Some(ScalarValue::Date32(Some(17702))));
         assert_eq!(value(None, DataType::Utf8View), Some(ScalarValue::Utf8View(None)));
+        assert_eq!(value(Some(""), DataType::Int32), Some(ScalarValue::Int32(None)));
+        assert_eq!(value(Some(""), DataType::Utf8View), Some(ScalarValue::Utf8View(Some(String::new()))));
         assert_eq!(value(Some("x"), DataType::Int32), None);
         assert_eq!(value(Some("1.5"), DataType::Float64), None);
     }

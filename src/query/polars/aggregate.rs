@@ -3,7 +3,7 @@
 //! Differences that are made up here: SQL's sum over no values is NULL, Polars' is 0; SQL's greatest value of
 //! floats with a NaN among them is NaN, Polars passes over NaNs; counts are 64-bit integers.
 
-use super::expr::Scope;
+use super::expr::{Scope, bits};
 use super::frame::{Frame, Fresh, Names};
 use super::lacks::Lack;
 use super::types::{held, polars_type};
@@ -128,16 +128,18 @@ impl Measure {
     }
 
     /// The aggregate over columns that a frame has: the argument, and what decides the order.
-    pub(super) fn over(&self, argument: Option<&pl::PlSmallStr>, order: &[pl::PlSmallStr]) -> pl::Expr {
-        let column = || argument.map_or_else(pl::len, |name| col(name.clone()));
+    /// Rows are counted by any column.
+    pub(super) fn over(&self, argument: &pl::PlSmallStr, order: &[pl::PlSmallStr]) -> pl::Expr {
+        let column = || col(argument.clone());
         let present = || column().count().gt(lit(0));
         let guarded = |value: pl::Expr| pl::when(present()).then(value).otherwise(lit(pl::NULL));
         match self.kind {
-            Kind::Rows => pl::len(),
+            Kind::Rows => column().len(),
             Kind::Count => column().count(),
             Kind::Distinct => {
                 let null = column().null_count().gt(lit(0)).cast(pl::DataType::Int64);
-                column().n_unique().cast(pl::DataType::Int64) - null
+                let values = if self.is_float { bits(column()) } else { column() };
+                values.n_unique().cast(pl::DataType::Int64) - null
             }
             Kind::Sum => guarded(column().sum()),
             Kind::Mean => column().mean(),
@@ -242,11 +244,11 @@ pub(super) fn aggregate(input: Frame, node: &Aggregate, scope: &Scope, fresh: &m
         let (with_order, order) = with_columns(with_argument, &names, order, scope, fresh)?;
         lazy = with_order;
         let place = keys.len() + index;
-        let value = measure.over(argument.first(), &order);
+        let value = measure.over(argument.first().unwrap_or(&input.witness), &order);
         aggregates.push(typed(value, fields[place].data_type())?.alias(outputs[place].clone()));
     }
     if keys.is_empty() {
-        return Ok(Frame { lazy: lazy.select(aggregates), names: outputs });
+        return Ok(Frame::new(lazy.select(aggregates), outputs, &input.witness));
     }
     let lazy = lazy.group_by(grouped.iter().map(|key| col(key.clone())).collect::<Vec<_>>()).agg(aggregates);
     let mut renamed = Vec::with_capacity(outputs.len());
@@ -256,7 +258,7 @@ pub(super) fn aggregate(input: Frame, node: &Aggregate, scope: &Scope, fresh: &m
             None => col(output.clone()),
         });
     }
-    Ok(Frame { lazy: lazy.select(renamed), names: outputs })
+    Ok(Frame::new(lazy.select(renamed), outputs, &input.witness))
 }
 
 /// A value in the type that holds `kind`.

@@ -138,6 +138,16 @@ pub(super) fn literal(value: &ScalarValue) -> Result<pl::Expr> {
     Ok(pl::lit(pl::Scalar::new(kind, value.into_static())))
 }
 
+/// Floats as the bits behind them: what counts different values tells 0.0 and -0.0 apart.
+pub(super) fn bits(floats: pl::Expr) -> pl::Expr {
+    let function = |column: pl::Column| {
+        let floats = column.as_materialized_series().cast(&pl::DataType::Float64)?;
+        let bits = floats.f64()?.iter().map(|value| value.map(|value| i64::from_ne_bytes(value.to_ne_bytes())));
+        Ok(pl::Column::from(pl::Series::from_iter(bits).with_name(column.name().clone())))
+    };
+    floats.map(function, |_, field| Ok(pl::Field::new(field.name().clone(), pl::DataType::Int64)))
+}
+
 /// What Polars computes itself; none where that is not known to be the same.
 fn native(expr: &Expr, names: &Names<'_>) -> Option<pl::Expr> {
     match expr {

@@ -12,9 +12,22 @@ pub(super) struct Frame {
     pub(super) lazy: pl::LazyFrame,
     /// The names, in the order of the schema.
     pub(super) names: Vec<pl::PlSmallStr>,
+    /// A column that is there in any case: Polars loses count of the rows of a frame of which no column is asked for.
+    pub(super) witness: pl::PlSmallStr,
 }
 
 impl Frame {
+    /// A frame whose plan has these columns; `witness` stands in where there are none.
+    pub(super) fn new(lazy: pl::LazyFrame, names: Vec<pl::PlSmallStr>, witness: &pl::PlSmallStr) -> Self {
+        let witness = names.first().unwrap_or(witness).clone();
+        Self { lazy, names, witness }
+    }
+
+    /// The same columns of other rows.
+    pub(super) fn with(self, lazy: pl::LazyFrame) -> Self {
+        Self { lazy, ..self }
+    }
+
     /// How the columns of `schema`, the plan's that this frame is, are called.
     pub(super) fn names<'a>(&'a self, schema: &'a DFSchema) -> Names<'a> {
         Names { schema, names: &self.names }

@@ -60,7 +60,7 @@ pub(super) fn join(left: Frame, right: Frame, node: &Join, scope: &Scope, fresh:
     let (left_keys, right_keys): (Vec<Expr>, Vec<Expr>) = node.on.iter().cloned().unzip();
     let names = left.names.iter().chain(&right.names).cloned().collect::<Vec<_>>();
     if node.join_type == JoinType::Inner && node.on.is_empty() {
-        let crossed = Frame { lazy: left.lazy.cross_join(right.lazy, None), names };
+        let crossed = Frame::new(left.lazy.cross_join(right.lazy, None), names, &left.witness);
         return filtered(crossed, node, scope);
     }
     // A condition of one side of an outer join goes into that side's keys.
@@ -91,25 +91,27 @@ pub(super) fn join(left: Frame, right: Frame, node: &Join, scope: &Scope, fresh:
         let other = other.select(keys).group_by(by).agg([pl::len().alias(mark.clone())]);
         (made(one, other, on, &once, pl::JoinType::Left), mark)
     };
+    let whole = |lazy| Frame::new(lazy, names.clone(), &left.witness);
     let frame = match node.join_type {
-        JoinType::Inner => Frame { lazy: made(left_lazy, right_lazy, &left_on, &right_on, pl::JoinType::Inner), names },
-        JoinType::Left => Frame { lazy: made(left_lazy, right_lazy, &left_on, &right_on, pl::JoinType::Left), names },
-        JoinType::Right => Frame { lazy: made(right_lazy, left_lazy, &right_on, &left_on, pl::JoinType::Left), names },
-        JoinType::Full => Frame { lazy: made(left_lazy, right_lazy, &left_on, &right_on, pl::JoinType::Full), names },
+        JoinType::Inner => whole(made(left_lazy, right_lazy, &left_on, &right_on, pl::JoinType::Inner)),
+        JoinType::Left => whole(made(left_lazy, right_lazy, &left_on, &right_on, pl::JoinType::Left)),
+        JoinType::Right => whole(made(right_lazy, left_lazy, &right_on, &left_on, pl::JoinType::Left)),
+        JoinType::Full => whole(made(left_lazy, right_lazy, &left_on, &right_on, pl::JoinType::Full)),
         JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => {
             let (lazy, mark) = marked(left_lazy, &left_on, right_lazy, &right_on);
-            kept(lazy, mark, node.join_type, left.names)
+            kept(left.clone().with(lazy), mark, node.join_type)
         }
         JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => {
             let (lazy, mark) = marked(right_lazy, &right_on, left_lazy, &left_on);
-            kept(lazy, mark, node.join_type, right.names)
+            kept(right.clone().with(lazy), mark, node.join_type)
         }
     };
     if node.join_type == JoinType::Inner { filtered(frame, node, scope) } else { Ok(frame) }
 }
 
 /// The rows of one side by whether they found a partner.
-fn kept(lazy: pl::LazyFrame, mark: pl::PlSmallStr, kind: JoinType, mut names: Vec<pl::PlSmallStr>) -> Frame {
+fn kept(side: Frame, mark: pl::PlSmallStr, kind: JoinType) -> Frame {
+    let Frame { lazy, mut names, witness } = side;
     let lazy = match kind {
         JoinType::LeftSemi | JoinType::RightSemi => lazy.filter(col(mark).is_not_null()),
         JoinType::LeftAnti | JoinType::RightAnti => lazy.filter(col(mark).is_null()),
@@ -118,14 +120,15 @@ fn kept(lazy: pl::LazyFrame, mark: pl::PlSmallStr, kind: JoinType, mut names: Ve
             lazy.with_columns([col(mark.clone()).is_not_null().alias(mark)])
         }
     };
-    Frame { lazy, names }
+    Frame { lazy, names, witness }
 }
 
 /// The rest of an inner join's condition.
 fn filtered(frame: Frame, node: &Join, scope: &Scope) -> Result<Frame> {
     let Some(filter) = conjunction(node.filter.clone()) else { return Ok(frame) };
     let condition = scope.condition(&filter, &frame.names(&node.schema))?;
-    Ok(Frame { lazy: frame.lazy.filter(condition), names: frame.names })
+    let lazy = frame.lazy.clone().filter(condition);
+    Ok(frame.with(lazy))
 }
 
 /// The keys of one side as columns; NULL where `only` does not hold.

@@ -162,13 +162,16 @@ impl PolarsQuery {
         if self.is_ordered { Ok(rows) } else { self.sorted(rows, keys).await }
     }
 
-    /// Polars' own plan, optimised, as text.
+    /// Polars' own plan, optimised, as text. Tables that Polars does not read itself are read for it.
     ///
     /// # Errors
     /// As [`Self::stream`].
     pub async fn explain(&self) -> Result<String> {
-        let (frame, ..) = self.frame().await?;
-        frame.lazy.explain(true).map_err(|error| Error::failed("polars cannot plan it").because(error.to_string()))
+        let (frame, _, _kept) = self.frame().await?;
+        let explained = tokio::task::spawn_blocking(move || frame.lazy.explain(true)).await;
+        let explained =
+            explained.map_err(|panic| Error::failed("polars gave up; this is a bug in it").because(panic))?;
+        explained.map_err(|error| Error::failed("polars cannot plan it").because(error.to_string()))
     }
 
     async fn frame(&self) -> Result<(Frame, Scope, Vec<Arc<dyn SpillFile>>)> {

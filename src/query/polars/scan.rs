@@ -131,10 +131,9 @@ impl Opened {
                 let named: Vec<pl::PlSmallStr> = columns.iter().map(|(_, field)| fresh.name(field.name())).collect();
                 let mut selected: Vec<pl::Expr> =
                     named.iter().enumerate().map(|(index, name)| col(place(index)).alias(name.clone())).collect();
-                if selected.is_empty() {
-                    selected.push(col(ROW).alias(fresh.name(ROW)));
-                }
-                Ok(Frame { lazy: lazy.select(selected), names: named })
+                let witness = fresh.name(ROW);
+                selected.push(col(ROW).alias(witness.clone()));
+                Ok(Frame::new(lazy.select(selected), named, &witness))
             }
         }
     }
@@ -144,7 +143,7 @@ impl Opened {
         let projection = self.node.projection.clone().unwrap_or_else(|| (0..schema.fields().len()).collect());
         let names: Vec<pl::PlSmallStr> =
             projection.iter().map(|index| fresh.name(schema.field(*index).name())).collect();
-        let filters = needed(&self.node)?;
+        let (filters, witness) = (needed(&self.node)?, fresh.name(ROW));
         let table =
             DFSchema::try_from_qualified_schema(self.node.table_name.clone(), &schema).map_err(from_datafusion)?;
         let inside: Vec<pl::PlSmallStr> =
@@ -186,16 +185,16 @@ impl Opened {
                 .collect();
             if selected.is_empty() {
                 let some = typed.first().map(|(name, _)| name.clone()).unwrap_or_default();
-                selected.push(col(some).alias(fresh.name(ROW)));
+                selected.push(col(some).is_null().alias(witness.clone()));
             }
             parts.push(lazy.select(selected));
         }
         let lazy = match parts.len() {
-            0 => nothing(&schema, &projection, &names)?,
+            0 => nothing(&schema, &projection, &names, &witness)?,
             1 => parts.remove(0),
             _ => concatenated(&parts)?,
         };
-        Ok(Frame { lazy, names })
+        Ok(Frame::new(lazy, names, &witness))
     }
 }
 
@@ -208,7 +207,12 @@ fn place(index: usize) -> String {
 }
 
 /// A frame of the right columns without rows.
-fn nothing(schema: &SchemaRef, projection: &[usize], names: &[pl::PlSmallStr]) -> Result<pl::LazyFrame> {
+fn nothing(
+    schema: &SchemaRef,
+    projection: &[usize],
+    names: &[pl::PlSmallStr],
+    witness: &pl::PlSmallStr,
+) -> Result<pl::LazyFrame> {
     use pl::IntoLazy;
     let columns = projection.iter().zip(names).map(|(index, name)| {
         let kind = schema.field(*index).data_type();
@@ -218,7 +222,7 @@ fn nothing(schema: &SchemaRef, projection: &[usize], names: &[pl::PlSmallStr]) -
     });
     let mut columns = columns.collect::<Result<Vec<_>>>()?;
     if columns.is_empty() {
-        columns.push(pl::Column::new_empty(ROW.into(), &pl::DataType::Boolean));
+        columns.push(pl::Column::new_empty(witness.clone(), &pl::DataType::Boolean));
     }
     let frame = pl::DataFrame::new(0, columns);
     Ok(frame.map_err(|error| Error::failed("no rows make no frame").because(error.to_string()))?.lazy())

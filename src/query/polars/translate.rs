@@ -37,7 +37,8 @@ impl Translator<'_> {
             LogicalPlan::Filter(node) => {
                 let input = self.frame(&node.input)?;
                 let condition = self.scope.condition(&node.predicate, &input.names(node.input.schema()))?;
-                Ok(Frame { lazy: input.lazy.filter(condition), names: input.names })
+                let lazy = input.lazy.clone().filter(condition);
+                Ok(input.with(lazy))
             }
             LogicalPlan::Aggregate(node) => {
                 let input = self.frame(&node.input)?;
@@ -75,13 +76,13 @@ impl Translator<'_> {
         let (lazy, columns) = with_columns(input.lazy.clone(), &names, bare, self.scope, &mut self.fresh)?;
         // Without a column a frame would lose its rows.
         if columns.is_empty() {
-            return Ok(Frame { lazy, names: columns });
+            return Ok(Frame::new(lazy, columns, &input.witness));
         }
         let fields = node.schema.fields();
         let named: Vec<pl::PlSmallStr> = fields.iter().map(|field| self.fresh.name(field.name())).collect();
         let selected: Vec<pl::Expr> =
             columns.iter().zip(&named).map(|(column, name)| col(column.clone()).alias(name.clone())).collect();
-        Ok(Frame { lazy: lazy.select(selected), names: named })
+        Ok(Frame::new(lazy.select(selected), named, &input.witness))
     }
 
     fn sort(&mut self, node: &Sort) -> Result<Frame> {
@@ -91,7 +92,7 @@ impl Translator<'_> {
         let (lazy, keys) = with_columns(input.lazy.clone(), &names, keys, self.scope, &mut self.fresh)?;
         let keys: Vec<pl::Expr> = keys.into_iter().map(col).collect();
         let lazy = lazy.sort_by_exprs(keys, sorting(&node.expr));
-        Ok(Frame { lazy: limited(lazy, 0, node.fetch), names: input.names })
+        Ok(input.with(limited(lazy, 0, node.fetch)))
     }
 
     fn limit(&mut self, node: &Limit) -> Result<Frame> {
@@ -99,7 +100,8 @@ impl Translator<'_> {
         let bounds = (node.get_skip_type().map_err(from_datafusion)?, node.get_fetch_type().map_err(from_datafusion)?);
         match bounds {
             (SkipType::Literal(skip), FetchType::Literal(fetch)) => {
-                Ok(Frame { lazy: limited(input.lazy, skip, fetch), names: input.names })
+                let lazy = limited(input.lazy.clone(), skip, fetch);
+                Ok(input.with(lazy))
             }
             _ => Err(Error::usage("the polars engine lacks LIMIT by an expression").hint(super::HINT)),
         }
@@ -109,13 +111,17 @@ impl Translator<'_> {
         let names: Vec<pl::PlSmallStr> =
             node.schema.fields().iter().map(|field| self.fresh.name(field.name())).collect();
         let mut parts = Vec::with_capacity(node.inputs.len());
+        let witness = self.fresh.name("row");
         for input in &node.inputs {
             let part = self.frame(input)?;
             let columns = part.names.iter().zip(&names).map(|(old, new)| col(old.clone()).alias(new.clone()));
-            parts.push(part.lazy.select(columns.collect::<Vec<_>>()));
+            let mut columns: Vec<pl::Expr> = columns.collect();
+            if columns.is_empty() {
+                columns.push(col(part.witness).is_null().alias(witness.clone()));
+            }
+            parts.push(part.lazy.select(columns));
         }
-        let lazy = concatenated(&parts)?;
-        Ok(Frame { lazy, names })
+        Ok(Frame::new(concatenated(&parts)?, names, &witness))
     }
 
     fn values(&mut self, node: &Values) -> Result<Frame> {
@@ -154,13 +160,13 @@ impl Translator<'_> {
             columns.push(pl::Column::from(to_polars(name.clone(), &array)?));
             names.push(name);
         }
+        let witness = self.fresh.name("row");
         if columns.is_empty() {
-            let name = self.fresh.name("row");
-            columns.push(pl::Column::new_scalar(name, pl::Scalar::from(0_i64), rows.len()));
+            columns.push(pl::Column::new_scalar(witness.clone(), pl::Scalar::from(0_i64), rows.len()));
         }
         let frame = pl::DataFrame::new(rows.len(), columns)
             .map_err(|error| Error::failed("the plan's rows make no frame").because(error.to_string()))?;
-        Ok(Frame { lazy: frame.lazy(), names })
+        Ok(Frame::new(frame.lazy(), names, &witness))
     }
 }
 

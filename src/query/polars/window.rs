@@ -63,6 +63,9 @@ impl Kind {
                     Extent::Running { .. } if !runs(measure.kind) => {
                         lack(format!("{} over rows up to the current one", function.name()))
                     }
+                    Extent::Running { .. } if !carries(&measure, schema) => {
+                        lack(format!("{} of values of this type over rows up to the current one", function.name()))
+                    }
                     Extent::Running { peers } => Ok(Self::Running { measure, peers }),
                 }
             }
@@ -144,6 +147,13 @@ fn runs(kind: Aggregated) -> bool {
     matches!(kind, Rows | Count | Sum | Mean | Least | Greatest)
 }
 
+/// Whether the least and greatest values of the argument's type can be carried on.
+fn carries(measure: &Measure, schema: &DFSchema) -> bool {
+    let kind = measure.argument.as_ref().and_then(|argument| argument.get_type(schema).ok());
+    let ordered = matches!(measure.kind, Aggregated::Least | Aggregated::Greatest);
+    !ordered || kind.is_some_and(|kind| kind.is_numeric() || kind.is_temporal())
+}
+
 /// A node of window functions.
 ///
 /// # Errors
@@ -157,20 +167,21 @@ pub(super) fn window(input: Frame, node: &Window, scope: &Scope, fresh: &mut Fre
         let kind = Kind::of(expr, schema).map_err(lacking)?;
         let params = &parts(expr).map_err(lacking)?.params;
         let output = node.schema.field(input.names.len() + index);
-        let mut step = Step { lazy, names: input.names(schema), scope, fresh };
+        let mut step = Step { lazy, names: input.names(schema), witness: &input.witness, scope, fresh };
         let value = step.value(&kind, params)?;
         let Step { lazy: done, .. } = step;
         let name = fresh.name(output.name());
         lazy = done.with_columns([typed(value, output.data_type())?.alias(name.clone())]);
         names.push(name);
     }
-    Ok(Frame { lazy, names })
+    Ok(Frame::new(lazy, names, &input.witness))
 }
 
 /// One window function in the making.
 struct Step<'a> {
     lazy: pl::LazyFrame,
     names: Names<'a>,
+    witness: &'a pl::PlSmallStr,
     scope: &'a Scope,
     fresh: &'a mut Fresh,
 }
@@ -187,7 +198,7 @@ impl Step<'_> {
         match kind {
             Kind::Whole(measure) => {
                 let argument = self.columns(&measure.argument)?;
-                over(measure.over(argument.first(), &[]), &partition)
+                over(measure.over(argument.first().unwrap_or(self.witness), &[]), &partition)
             }
             Kind::Running { measure, peers: with_peers } => {
                 let running = self.running(measure, &partition)?;

@@ -127,7 +127,7 @@ fn query() -> BoxedStrategy<String> {
         format!(
             "SELECT id, sum({a}) OVER (PARTITION BY {key} ORDER BY id) AS a, avg({b}) OVER (PARTITION BY {key}) AS b, \
              lag({c}) OVER (PARTITION BY {key} ORDER BY id DESC) AS c, rank() OVER (ORDER BY {a}) AS d, \
-             min({c}) OVER (PARTITION BY {key} ORDER BY id ROWS UNBOUNDED PRECEDING) AS e FROM t"
+             min({a}) OVER (PARTITION BY {key} ORDER BY id ROWS UNBOUNDED PRECEDING) AS e FROM t"
         )
     });
     let orders = (whole(1), text(1), one_of(&["", "DESC", "NULLS FIRST", "DESC NULLS LAST"]), 1..60).prop_map(
