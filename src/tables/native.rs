@@ -19,7 +19,7 @@ use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::parquet::arrow::parquet_to_arrow_schema;
-use datafusion::parquet::basic::Type as Physical;
+use datafusion::parquet::basic::{Compression, LogicalType, Type as Physical};
 use datafusion::parquet::file::metadata::ParquetMetaData;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
@@ -288,6 +288,14 @@ fn of_footer(footer: &ParquetMetaData, schema: &Schema, columns: &[usize]) -> Op
     let Ok(inside) = parquet_to_arrow_schema(description, metadata.key_value_metadata()) else {
         return Some("the columns of a file are not known".to_owned());
     };
+    if description.columns().iter().any(|leaf| leaf.logical_type_ref().is_some_and(is_new)) {
+        return Some("a file has columns of a kind that is newer than its readers".to_owned());
+    }
+    let mut codecs = footer.row_groups().iter().flat_map(|group| group.columns()).map(|chunk| chunk.compression());
+    if codecs.any(|codec| matches!(codec, Compression::GZIP(_))) {
+        // Some writers put several members into one page, which not every reader goes on to.
+        return Some("a file is compressed by gzip".to_owned());
+    }
     for column in columns {
         let field = schema.field(*column);
         let Some((_, found)) = inside.column_with_name(field.name()) else { continue };
@@ -308,6 +316,27 @@ fn of_footer(footer: &ParquetMetaData, schema: &Schema, columns: &[usize]) -> Op
         }
     }
     None
+}
+
+/// Whether readers of some years ago would not know a column's kind; some refuse the whole file for it.
+fn is_new(kind: &LogicalType) -> bool {
+    !matches!(
+        kind,
+        LogicalType::String
+            | LogicalType::Map
+            | LogicalType::List
+            | LogicalType::Enum
+            | LogicalType::Decimal(_)
+            | LogicalType::Date
+            | LogicalType::Time(_)
+            | LogicalType::Timestamp(_)
+            | LogicalType::Integer(_)
+            | LogicalType::Unknown
+            | LogicalType::Json
+            | LogicalType::Bson
+            | LogicalType::Uuid
+            | LogicalType::Float16
+    )
 }
 
 /// The same values, whatever their offsets or views.

@@ -363,7 +363,7 @@ async fn polars_gives_the_rows_of_datafusion() {
     // Without ORDER BY the keys decide.
     let sql = FeatureSql::parse("SELECT shop, count(*) AS n FROM sales GROUP BY shop", "sql/test.sql").unwrap();
     let sorted = polars::run(&session, &sql, &day(), &["shop".to_owned()]).await.unwrap();
-    let shops: Vec<String> = sorted.column(0).as_string_view().iter().map(|shop| shop.unwrap().to_owned()).collect();
+    let shops: Vec<String> = sorted.column(0).as_string::<i32>().iter().map(|shop| shop.unwrap().to_owned()).collect();
     assert_eq!(shops, ["s0", "s1", "s2", "s3", "s4", "s5", "s6"]);
 }
 

@@ -17,6 +17,7 @@ use datafusion::catalog::default_table_source::source_as_provider;
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::SpillFile;
+use datafusion::logical_expr::logical_plan::TableScanBuilder;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableScan};
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::basic::Compression;
@@ -69,12 +70,15 @@ pub(super) async fn open(plan: &LogicalPlan, context: &SessionContext, tables: &
                 columns.push(index);
             }
         }
+        let mut read = node.clone();
         if columns.is_empty() {
-            // Rows are counted by some column.
-            let first = schema.fields().iter().position(|field| reads_alike(field.data_type()));
-            columns.extend(first);
+            // Rows are counted by some column; a scan of none may have no files.
+            let first = schema.fields().iter().position(|field| reads_alike(field.data_type())).unwrap_or_default();
+            columns.push(first);
+            let one = TableScanBuilder::from(read).with_projection(Some(vec![first])).with_fetch(None);
+            read = one.build().map_err(from_datafusion)?;
         }
-        let scan = LogicalPlan::TableScan(node.clone());
+        let scan = LogicalPlan::TableScan(read);
         let physical = state.query_planner().create_physical_plan(&scan, &state).await.map_err(from_datafusion)?;
         let table = tables.iter().find(|table| table.name == node.table_name.table());
         let read = match table {
@@ -128,7 +132,9 @@ impl Opened {
                 let typed = columns.iter().map(|(index, field)| (place(*index), field.data_type().clone()));
                 let typed: Vec<(String, DataType)> = typed.chain([(ROW.to_owned(), DataType::Boolean)]).collect();
                 let lazy = scan(vec![path], &typed)?;
-                let named: Vec<pl::PlSmallStr> = columns.iter().map(|(_, field)| fresh.name(field.name())).collect();
+                // Where rows are only counted, the one column that was read is nobody's.
+                let wanted = columns.iter().take(self.node.projected_schema.fields().len());
+                let named: Vec<pl::PlSmallStr> = wanted.map(|(_, field)| fresh.name(field.name())).collect();
                 let mut selected: Vec<pl::Expr> =
                     named.iter().enumerate().map(|(index, name)| col(place(index)).alias(name.clone())).collect();
                 let witness = fresh.name(ROW);
