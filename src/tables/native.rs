@@ -117,6 +117,17 @@ pub async fn native(
     Ok(Native::Files(NativeFiles { store, is_local, groups: grouped }))
 }
 
+/// Whether a column of the table stands in its files; partition columns do not.
+pub fn stands_in_files(table: &PinnedTable, column: usize) -> bool {
+    match &table.contents {
+        Contents::Plain(contents) => column < contents.file_schema.fields().len(),
+        Contents::Delta(delta) => {
+            let name = table.schema.field(column).name();
+            delta.table.snapshot().is_ok_and(|state| !state.metadata().partition_columns().contains(name))
+        }
+    }
+}
+
 /// The path of a file of a local store.
 ///
 /// # Errors

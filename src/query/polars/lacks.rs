@@ -7,7 +7,9 @@ use crate::query::diagnostic::{SqlDiagnostic, find_name};
 use crate::query::sql::FeatureSql;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Function, FunctionArguments, Statement, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{
+    Expr as SqlExpr, Function, FunctionArguments, Spanned, Statement, Visit, Visitor,
+};
 use datafusion::sql::sqlparser::tokenizer::Span;
 use std::ops::ControlFlow;
 
@@ -27,6 +29,8 @@ pub(super) enum Place {
     Function { name: String, windowed: bool },
     /// A column of this name.
     Column(String),
+    /// A subquery as a value.
+    Subquery,
     /// Nothing in particular.
     Nowhere,
 }
@@ -45,6 +49,7 @@ impl Lack {
         let span = match &self.place {
             Place::Function { name, windowed } => find_function(sql.statement(), name, *windowed),
             Place::Column(name) => find_name(sql.statement(), name),
+            Place::Subquery => find_subquery(sql.statement()),
             Place::Nowhere => None,
         };
         sql.problem(span, format!("the polars engine lacks {}", self.what)).hint(super::HINT)
@@ -122,7 +127,10 @@ fn of_expr(expr: &Expr, found: &mut Vec<Lack>) {
     // The closure never fails.
     let _ = expr.apply(|part| {
         match part {
-            Expr::ScalarSubquery(_) => found.push(Lack::nowhere("a subquery as a value")),
+            Expr::ScalarSubquery(_) => found.push(Lack {
+                what: "a subquery as a value that does not depend on the row (CROSS JOIN it instead)".to_owned(),
+                place: Place::Subquery,
+            }),
             Expr::Exists(_) => found.push(Lack::nowhere("this EXISTS")),
             Expr::InSubquery(_) => found.push(Lack::nowhere("this IN (SELECT ...)")),
             Expr::SetComparison(_) => found.push(Lack::nowhere("ANY and ALL of a subquery")),
@@ -181,6 +189,25 @@ impl Visitor for Frames<'_> {
             self.found.push(told);
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// Where the first subquery stands that is a value.
+fn find_subquery(statement: &Statement) -> Option<Span> {
+    struct Find;
+    impl Visitor for Find {
+        type Break = Span;
+
+        fn pre_visit_expr(&mut self, expr: &SqlExpr) -> ControlFlow<Span> {
+            match expr {
+                SqlExpr::Subquery(query) => ControlFlow::Break(query.span()),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    match statement.visit(&mut Find) {
+        ControlFlow::Break(span) => Some(span).filter(|span| span.start.line > 0),
+        ControlFlow::Continue(()) => None,
     }
 }
 

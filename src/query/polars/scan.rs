@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::query::culprit;
 use crate::tables::PinnedTable;
 use crate::tables::errors::from_datafusion;
-use crate::tables::native::{Native, NativeFiles, local_file, native};
+use crate::tables::native::{Native, NativeFiles, local_file, native, stands_in_files};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::default_table_source::source_as_provider;
@@ -62,7 +62,18 @@ pub(super) async fn open(plan: &LogicalPlan, context: &SessionContext, tables: &
     let mut opened = Vec::with_capacity(nodes.len());
     for node in nodes {
         let schema = node.source.schema();
+        let table = tables.iter().find(|table| table.name == node.table_name.table());
+        let inside = |column: &usize| table.is_none_or(|table| stands_in_files(table, *column));
         let mut columns: Vec<usize> = node.projection.clone().unwrap_or_else(|| (0..schema.fields().len()).collect());
+        let mut read = node.clone();
+        if node.projection.is_some() && !columns.iter().any(inside) {
+            // Rows are counted by some column of the files; a scan of none may have no files.
+            let mut all = (0..schema.fields().len()).filter(inside);
+            let first = all.clone().find(|index| reads_alike(schema.field(*index).data_type())).or_else(|| all.next());
+            columns.extend(first);
+            let more = TableScanBuilder::from(read).with_projection(Some(columns.clone())).with_fetch(None);
+            read = more.build().map_err(from_datafusion)?;
+        }
         for column in needed(&node)?.iter().flat_map(Expr::column_refs) {
             let index = schema.index_of(&column.name);
             let index = index.map_err(|error| Error::failed("a filter names no column").because(error))?;
@@ -70,17 +81,8 @@ pub(super) async fn open(plan: &LogicalPlan, context: &SessionContext, tables: &
                 columns.push(index);
             }
         }
-        let mut read = node.clone();
-        if columns.is_empty() {
-            // Rows are counted by some column; a scan of none may have no files.
-            let first = schema.fields().iter().position(|field| reads_alike(field.data_type())).unwrap_or_default();
-            columns.push(first);
-            let one = TableScanBuilder::from(read).with_projection(Some(vec![first])).with_fetch(None);
-            read = one.build().map_err(from_datafusion)?;
-        }
         let scan = LogicalPlan::TableScan(read);
         let physical = state.query_planner().create_physical_plan(&scan, &state).await.map_err(from_datafusion)?;
-        let table = tables.iter().find(|table| table.name == node.table_name.table());
         let read = match table {
             Some(table) => native(table, &physical, &columns, context, reads_alike).await?,
             None => Native::No("rows in memory".to_owned()),
@@ -125,16 +127,14 @@ impl Opened {
         match &self.read {
             Native::Files(files) => self.of_files(files, scope, fresh),
             Native::No(_) => {
-                let (file, path) = put_aside(&self.physical, context).await?;
+                // A column that was only read to count rows by is not put aside.
+                let fields = self.node.projected_schema.fields();
+                let (file, path) = put_aside(&self.physical, fields.len(), context).await?;
                 kept.push(file);
-                let schema = self.physical.schema();
-                let columns: Vec<(usize, &Field)> = schema.fields().iter().map(AsRef::as_ref).enumerate().collect();
-                let typed = columns.iter().map(|(index, field)| (place(*index), field.data_type().clone()));
+                let typed = fields.iter().enumerate().map(|(index, field)| (place(index), field.data_type().clone()));
                 let typed: Vec<(String, DataType)> = typed.chain([(ROW.to_owned(), DataType::Boolean)]).collect();
                 let lazy = scan(vec![path], &typed)?;
-                // Where rows are only counted, the one column that was read is nobody's.
-                let wanted = columns.iter().take(self.node.projected_schema.fields().len());
-                let named: Vec<pl::PlSmallStr> = wanted.map(|(_, field)| fresh.name(field.name())).collect();
+                let named: Vec<pl::PlSmallStr> = fields.iter().map(|field| fresh.name(field.name())).collect();
                 let mut selected: Vec<pl::Expr> =
                     named.iter().enumerate().map(|(index, name)| col(place(index)).alias(name.clone())).collect();
                 let witness = fresh.name(ROW);
@@ -158,15 +158,8 @@ impl Opened {
         for group in &files.groups {
             let constant = |index: &usize| group.constants.iter().any(|(column, _)| column == index);
             let read = self.columns.iter().filter(|index| !constant(index)).map(|index| schema.field(*index));
-            let mut typed: Vec<(String, DataType)> =
+            let typed: Vec<(String, DataType)> =
                 read.map(|field| (field.name().clone(), field.data_type().clone())).collect();
-            if typed.is_empty() {
-                // All columns that are wanted are constants; something has to tell how many rows there are.
-                let partition = |index: usize| group.constants.iter().any(|(column, _)| *column == index);
-                let mut others = schema.fields().iter().enumerate();
-                let some = others.find(|(index, field)| !partition(*index) && reads_alike(field.data_type()));
-                typed.extend(some.map(|(_, field)| (field.name().clone(), field.data_type().clone())));
-            }
             let paths = group.files.iter().map(|path| match files.is_local {
                 true => Ok(pl::PlRefPath::new(local_file(path)?.to_string_lossy().as_ref())),
                 false => store::named(&files.store, path),
@@ -255,9 +248,10 @@ fn scan(paths: Vec<pl::PlRefPath>, columns: &[(String, DataType)]) -> Result<pl:
     Ok(pl::LazyFrame::from(plan))
 }
 
-/// Writes what DataFusion reads into a temporary file, batch by batch.
+/// Writes the first `wanted` columns of what DataFusion reads into a temporary file, batch by batch.
 async fn put_aside(
     physical: &Arc<dyn ExecutionPlan>,
+    wanted: usize,
     context: &SessionContext,
 ) -> Result<(Arc<dyn SpillFile>, pl::PlRefPath)> {
     let unwritten = |reason: String| {
@@ -271,7 +265,7 @@ async fn put_aside(
     let opened = std::fs::File::create(path).map_err(|error| unwritten(error.to_string()))?;
     let schema = physical.schema();
     let mut fields: Vec<Field> = Vec::with_capacity(schema.fields().len() + 1);
-    for (index, field) in schema.fields().iter().enumerate() {
+    for (index, field) in schema.fields().iter().enumerate().take(wanted) {
         let held = super::types::held(field.data_type()).ok_or_else(|| {
             Error::usage(format!("polars cannot hold values of type {}", field.data_type()))
                 .with("column", field.name())
@@ -288,7 +282,7 @@ async fn put_aside(
         .map_err(|error| unwritten(error.to_string()))?;
     let mut rows = culprit::stream(physical, &context.task_ctx()).map_err(from_datafusion)?;
     while let Some(batch) = rows.try_next().await.map_err(from_datafusion)? {
-        let columns = batch.columns().iter().map(into_held);
+        let columns = batch.columns().iter().take(wanted).map(into_held);
         let mut columns: Vec<ArrayRef> =
             columns.collect::<std::result::Result<_, _>>().map_err(|error| unwritten(error.to_string()))?;
         columns.push(arrow::array::new_null_array(&DataType::Boolean, batch.num_rows()));

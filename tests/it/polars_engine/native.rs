@@ -2,9 +2,11 @@
 
 use super::{Both, assert_same, both};
 use crate::conformance::log::{Log, features, field, inline_deletion_vector, metadata, protocol, with, write_parquet};
+use arrow::array::AsArray;
 use arrow::array::{
     ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
+use arrow::datatypes::Int64Type;
 use lakemill::lake::Location;
 use lakemill::query::polars::{PolarsQuery, TableRead};
 use lakemill::query::{FeatureSql, Parameters, Session, SessionOptions};
@@ -205,4 +207,31 @@ async fn files_that_are_gone_or_damaged_are_told_by_name() {
         Err(error) => error,
     };
     assert!(gone.to_string().contains("b.parquet"), "{gone}");
+}
+
+/// What `--memory` bounds: tables that are put aside go to a file batch by batch, and the rows are sorted out of core.
+#[tokio::test]
+async fn more_rows_than_memory_are_put_aside_and_sorted() {
+    let rows = 600_000_i64;
+    let batches: Vec<RecordBatch> = (0..rows / 8000)
+        .map(|part| {
+            let ids = (0..8000).map(|row| ((part * 8000 + row) * 7919) % rows);
+            let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(ids));
+            let names = (0..8000).map(|row| format!("a name that is long enough not to be inlined {row}"));
+            RecordBatch::try_from_iter([("id", ids), ("s", Arc::new(StringArray::from_iter_values(names)))]).unwrap()
+        })
+        .collect();
+    let mut session = Session::new(SessionOptions::features(16 << 20)).unwrap();
+    session.register_batches("t", batches[0].schema(), batches).unwrap();
+    let query = query(&session, "SELECT id, s FROM t WHERE id >= 0").await;
+    let mut sorted = query.stream(&["id".to_owned()]).await.unwrap();
+    let mut next = 0;
+    while let Some(batch) = futures::TryStreamExt::try_next(&mut sorted).await.unwrap() {
+        assert!(batch.num_rows() <= 8192);
+        for id in batch.column(0).as_primitive::<Int64Type>().values() {
+            assert_eq!(*id, next);
+            next += 1;
+        }
+    }
+    assert_eq!(next, rows);
 }
