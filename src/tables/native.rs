@@ -15,12 +15,13 @@ use crate::error::{Error, Result};
 use arrow::array::{ArrayRef, StringArray, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Schema};
+use arrow::ipc::convert::try_schema_from_ipc_buffer;
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::parquet::arrow::parquet_to_arrow_schema;
 use datafusion::parquet::basic::{Compression, LogicalType, Type as Physical};
-use datafusion::parquet::file::metadata::ParquetMetaData;
+use datafusion::parquet::file::metadata::{KeyValue, ParquetMetaData};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
@@ -307,8 +308,17 @@ fn of_footer(footer: &ParquetMetaData, schema: &Schema, columns: &[usize]) -> Op
         // Some writers put several members into one page, which not every reader goes on to.
         return Some("a file is compressed by gzip".to_owned());
     }
+    let Ok(written) = written_as(metadata.key_value_metadata()) else {
+        return Some("the columns that a file was written from are not known".to_owned());
+    };
     for column in columns {
         let field = schema.field(*column);
+        // A writer that had seconds has written milliseconds and left a note of the seconds, which readers take
+        // differently; so with notes of other units.
+        let noted = written.as_ref().and_then(|written| written.field_with_name(field.name()).ok());
+        if let Some(noted) = noted.filter(|noted| !same(noted.data_type(), field.data_type())) {
+            return Some(format!("`{}` was written from {}", field.name(), noted.data_type()));
+        }
         let Some((_, found)) = inside.column_with_name(field.name()) else { continue };
         if !same(found.data_type(), field.data_type()) {
             return Some(format!(
@@ -327,6 +337,37 @@ fn of_footer(footer: &ParquetMetaData, schema: &Schema, columns: &[usize]) -> Op
         }
     }
     None
+}
+
+/// The Arrow schema that some writers leave in a file besides Parquet's own.
+fn written_as(metadata: Option<&Vec<KeyValue>>) -> std::result::Result<Option<Schema>, ()> {
+    let note = metadata.into_iter().flatten().find(|entry| entry.key == "ARROW:schema");
+    let Some(text) = note.and_then(|entry| entry.value.as_deref()) else { return Ok(None) };
+    let bytes = from_base64(text).ok_or(())?;
+    try_schema_from_ipc_buffer(&bytes).map(Some).map_err(drop)
+}
+
+/// The bytes of a text in base 64; none where it is no such text.
+fn from_base64(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut held, mut bits) = (0_u32, 0_u32);
+    for letter in text.trim_end_matches('=').bytes() {
+        let value = match letter {
+            b'A'..=b'Z' => letter - b'A',
+            b'a'..=b'z' => letter - b'a' + 26,
+            b'0'..=b'9' => letter - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        held = (held << 6) | u32::from(value);
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.extend(u8::try_from((held >> bits) & 0xff));
+        }
+    }
+    Some(bytes)
 }
 
 /// Whether readers of some years ago would not know a column's kind; some refuse the whole file for it.
@@ -360,6 +401,13 @@ fn same(one: &DataType, other: &DataType) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn base_64() {
+        assert_eq!(from_base64("AQIDBA==").unwrap(), [1, 2, 3, 4]);
+        assert_eq!(from_base64("/+8=").unwrap(), [0xff, 0xef]);
+        assert!(from_base64("a b").is_none());
+    }
 
     #[test]
     fn partition_values_are_typed_or_left_alone() {

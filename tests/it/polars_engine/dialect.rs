@@ -118,7 +118,6 @@ async fn joins() {
         "SELECT id, k, s FROM t JOIN u USING (id, k, s)",
         "SELECT t.id FROM t JOIN u ON t.x = u.x WHERE t.x <> 0",
         "WITH m AS (SELECT k, avg(y) AS mean FROM u GROUP BY k) SELECT t.id, t.y > m.mean AS above FROM t LEFT JOIN m ON m.k = t.k",
-        "SELECT id FROM t WHERE y > (SELECT avg(y) FROM u WHERE u.k = t.k)",
         "SELECT id, (SELECT count(*) FROM u WHERE u.i = t.i) AS n FROM t",
         "SELECT t.id FROM t CROSS JOIN (SELECT avg(y) AS mean FROM u) m WHERE t.y > m.mean",
         "SELECT k FROM t UNION SELECT k FROM u",

@@ -22,6 +22,10 @@ const LACKING: &[(&str, &str)] = &[
         "1:12: the polars engine lacks max of values of this type over rows up to the current one",
     ),
     ("SELECT id FROM t\nWHERE y > (SELECT avg(y) FROM u)", "2:12: the polars engine lacks a subquery as a value"),
+    (
+        "SELECT id FROM t WHERE y > (SELECT avg(y) FROM u WHERE u.k = t.k)",
+        "semi (IN, EXISTS) join that compares columns",
+    ),
     ("SELECT k, median(y) AS m FROM t GROUP BY k", "1:11: the polars engine lacks the aggregate `median`"),
     ("SELECT k, array_agg(i) AS m FROM t GROUP BY k", "1:11: the polars engine lacks the aggregate `array_agg`"),
     ("SELECT k, sum(DISTINCT i), count(DISTINCT y) FROM t GROUP BY k", "the polars engine lacks"),

@@ -5,8 +5,9 @@ use crate::conformance::log::{Log, features, field, inline_deletion_vector, meta
 use arrow::array::AsArray;
 use arrow::array::{
     ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    TimestampSecondArray,
 };
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{DataType, Int64Type, TimeUnit};
 use lakemill::lake::Location;
 use lakemill::query::polars::{PolarsQuery, TableRead};
 use lakemill::query::{FeatureSql, Parameters, Session, SessionOptions};
@@ -167,7 +168,16 @@ async fn what_is_not_exact_goes_through_datafusion() {
     std::fs::create_dir_all(at("csv")).unwrap();
     let rows: String = (0..30).map(|id| format!("{id},1970-01-02T00:00:00Z,s{id},{}\n", id * 2)).collect();
     std::fs::write(at("csv/a.csv"), format!("id,at,s,y\n{rows}")).unwrap();
+    // Seconds, for which Parquet has no type: milliseconds with a note.
+    let mut columns = ids(0, 30);
+    let seconds = TimestampSecondArray::from_iter_values((0..30).map(|id| id * 3600)).with_timezone("UTC");
+    columns[1].1 = Arc::new(seconds);
+    let noted = batch(columns.clone());
+    columns[1].1 =
+        arrow::compute::cast(&columns[1].1, &DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))).unwrap();
+    write_noted(&at("seconds/a.parquet"), &batch(columns), &noted);
     for (name, reason) in [
+        ("seconds", "`at` was written from Timestamp(s, \"UTC\")"),
         ("deleted", "some of its rows are deleted by deletion vectors"),
         ("narrow", "`id` is Int32 in a file and Int64 in the table"),
         ("csv", "csv files"),
@@ -178,6 +188,20 @@ async fn what_is_not_exact_goes_through_datafusion() {
         let texts = [QUERIES[0], QUERIES[1], QUERIES[2], QUERIES[3], QUERIES[6]];
         assert_same(&session, &texts, &Parameters::new()).await;
     }
+}
+
+/// Writes a file that says it was written from the columns of `noted`.
+fn write_noted(file: &Path, written: &RecordBatch, noted: &RecordBatch) {
+    use parquet::arrow::arrow_writer::ArrowWriterOptions;
+    let note = parquet::arrow::encode_arrow_schema(&noted.schema());
+    let note = parquet::file::metadata::KeyValue::new("ARROW:schema".to_owned(), note);
+    let properties = parquet::file::properties::WriterProperties::builder().set_key_value_metadata(Some(vec![note]));
+    let options = ArrowWriterOptions::new().with_properties(properties.build()).with_skip_arrow_metadata(true);
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let to = std::fs::File::create(file).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new_with_options(to, written.schema(), options).unwrap();
+    writer.write(written).unwrap();
+    writer.close().unwrap();
 }
 
 #[tokio::test]
