@@ -313,12 +313,6 @@ fn of_footer(footer: &ParquetMetaData, schema: &Schema, columns: &[usize]) -> Op
     };
     for column in columns {
         let field = schema.field(*column);
-        // A writer that had seconds has written milliseconds and left a note of the seconds, which readers take
-        // differently; so with notes of other units.
-        let noted = written.as_ref().and_then(|written| written.field_with_name(field.name()).ok());
-        if let Some(noted) = noted.filter(|noted| !same(noted.data_type(), field.data_type())) {
-            return Some(format!("`{}` was written from {}", field.name(), noted.data_type()));
-        }
         let Some((_, found)) = inside.column_with_name(field.name()) else { continue };
         if !same(found.data_type(), field.data_type()) {
             return Some(format!(
@@ -327,6 +321,12 @@ fn of_footer(footer: &ParquetMetaData, schema: &Schema, columns: &[usize]) -> Op
                 found.data_type(),
                 field.data_type()
             ));
+        }
+        // A writer that had seconds has written milliseconds and left a note of the seconds, which readers take
+        // differently; so with notes of other units.
+        let noted = written.as_ref().and_then(|written| written.field_with_name(field.name()).ok());
+        if let Some(noted) = noted.filter(|noted| !same(noted.data_type(), field.data_type())) {
+            return Some(format!("`{}` was written from {}", field.name(), noted.data_type()));
         }
         let old = description
             .columns()
