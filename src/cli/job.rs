@@ -201,7 +201,8 @@ fn sql_mistakes(text: &str, path: &Path, job: Option<&JobFile>) -> Vec<Diagnosti
     mistakes.iter().map(|mistake| diagnostic(text, mistake)).collect()
 }
 
-fn diagnostic(text: &str, mistake: &SqlDiagnostic) -> Diagnostic {
+/// A mistake of the SQL among those of the job file.
+pub(super) fn diagnostic(text: &str, mistake: &SqlDiagnostic) -> Diagnostic {
     let (line, column) = (mistake.line.unwrap_or(1), mistake.column.unwrap_or(1));
     let place = |number: u64| usize::try_from(number).unwrap_or(1);
     let found = Diagnostic::at_line(&mistake.file, text, place(line), place(column), &mistake.message);

@@ -5,6 +5,7 @@ use super::job::RunArgs;
 use super::ui::{bytes, count, pairs, table};
 use crate::engine::{Preview, Reads, Takes, features_sql, preview};
 use crate::error::Result;
+use crate::query::polars::TableRead;
 use clap::Args as ClapArgs;
 use serde_json::json;
 
@@ -70,7 +71,19 @@ fn text(preview: &Preview) -> String {
     }
     facts.push(("scoring reads", read(&preview.reads)));
     facts.push(("scoring takes", taken(&preview.predicted, preview)));
+    let polars: Vec<String> = preview.tables.iter().filter_map(|table| table.polars.as_ref()).map(by_polars).collect();
+    if !polars.is_empty() {
+        facts.push(("polars reads", polars.join("; ")));
+    }
     format!("{}\n{}", pairs(&facts), table(&head, &rows))
+}
+
+/// How Polars reads a table: `transactions itself`, `customers through datafusion (csv files)`.
+fn by_polars(read: &TableRead) -> String {
+    match &read.because {
+        None => format!("{} itself", read.table),
+        Some(reason) => format!("{} through datafusion ({reason})", read.table),
+    }
 }
 
 fn read(reads: &Reads) -> String {

@@ -10,24 +10,20 @@ use crate::interval::Interval;
 use crate::job::{self, AsofSpec, WindowsSpec};
 use crate::memory::Budget;
 use crate::plan::Plan;
+use crate::query::polars::{PolarsQuery, TableRead};
 use crate::query::rolling::{self, Rolling, RollingColumn, RollingFunction, RollingWindows};
 use crate::query::{
     AsofJoin, BatchStream, FeatureSql, Forecast, Parameters, PlannedQuery, PointInTime, ScanEstimate, Session,
-    SessionOptions, Value, from_datafusion, polars, row_bytes, running_ahead,
+    SessionOptions, Value, from_datafusion, row_bytes, running_ahead,
 };
 use crate::registry::artifact;
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use futures::{StreamExt, TryStreamExt, stream};
-
-/// How many rows of a table in memory make a batch.
-const BATCH_ROWS: usize = 8192;
+use futures::{StreamExt, TryStreamExt};
 
 /// A features query that is planned but not run.
 pub struct FeatureQuery {
-    session: Session,
     planned: PlannedQuery,
-    engine: job::Engine,
+    session: Session,
     sql: FeatureSql,
     parameters: Parameters,
     /// The column with the rows' time.
@@ -35,6 +31,8 @@ pub struct FeatureQuery {
     windows: Vec<RollingWindows>,
     /// The SQL with its windows, where there are any.
     whole: Option<FeatureSql>,
+    /// The SQL without its windows in Polars, where the job says so.
+    polars: Option<PolarsQuery>,
     /// What is joined to the rows of the SQL, and what that reads.
     joins: Option<(PointInTime, Vec<ScanEstimate>)>,
     span: Interval,
@@ -106,8 +104,15 @@ impl FeatureQuery {
                 Some((joins, scans))
             }
         };
-        let (engine, sql) = (plan.job.spec.features.engine, sql.clone());
-        Ok(Self { session, planned, engine, sql, parameters, time, windows, whole, joins, span })
+        let polars = match (plan.job.spec.features.engine, &whole) {
+            (job::Engine::Datafusion, _) => None,
+            (job::Engine::Polars, None) => Some(PolarsQuery::plan(&planned, sql).await?),
+            (job::Engine::Polars, Some(_)) => {
+                Some(PolarsQuery::plan(&session.plan(sql, &parameters).await?, sql).await?)
+            }
+        };
+        let sql = sql.clone();
+        Ok(Self { session, planned, sql, parameters, time, windows, whole, polars, joins, span })
     }
 
     /// The SQL that gives the rows, with the windows in it.
@@ -124,6 +129,11 @@ impl FeatureQuery {
     pub fn explain(&self) -> String {
         let joins = self.joins.as_ref().map(|(joins, _)| joins.explain()).unwrap_or_default();
         format!("{joins}{}", self.planned.explain().physical)
+    }
+
+    /// How Polars reads each table of the SQL; none where the engine is another.
+    pub fn reads(&self) -> Option<Vec<TableRead>> {
+        self.polars.as_ref().map(PolarsQuery::reads)
     }
 
     /// What will be read from each table, by the SQL and by the joins for rows within the span.
@@ -150,8 +160,8 @@ impl FeatureQuery {
         if self.joins.is_some() {
             forecast.row_bytes = row_bytes(&self.schema());
         }
-        if self.engine == job::Engine::Polars {
-            // All rows that are read are in memory, and once more while they are sorted.
+        if self.polars.is_some() {
+            // What Polars joins, groups and puts into windows is in memory: all rows that are read, and their result.
             let rows = self.estimate().iter().filter_map(|scan| scan.rows).sum::<u64>();
             forecast.operators = rows.saturating_mul(2 * forecast.row_bytes);
         }
@@ -160,9 +170,9 @@ impl FeatureQuery {
 
     /// Bytes that were read so far; where the engine does not count, those of the files that were opened.
     pub fn bytes_read(&self) -> u64 {
-        match self.engine {
-            job::Engine::Datafusion => self.planned.bytes_read() + self.bytes_of_joins(),
-            job::Engine::Polars => self.bytes(),
+        match &self.polars {
+            None => self.planned.bytes_read() + self.bytes_of_joins(),
+            Some(_) => self.bytes(),
         }
     }
 
@@ -185,26 +195,23 @@ impl FeatureQuery {
 
     /// The rows of the SQL and its windows, before any join.
     async fn rows(&self, plan: &Plan) -> Result<BatchStream> {
-        match (self.engine, &self.whole) {
-            (job::Engine::Datafusion, None) => {
+        match (&self.polars, &self.whole) {
+            (None, None) => {
                 let batches = self.planned.stream()?.map_err(from_datafusion);
                 Ok(running_ahead(batches.boxed()))
             }
-            (job::Engine::Datafusion, Some(_)) => Ok(running_ahead(rolling::one_for_one(&self.planned)?)),
-            (job::Engine::Polars, windows) => {
-                let key = &plan.job.spec.features.key;
-                let rows = polars::run(&self.session, &self.sql, &self.parameters, key).await?;
-                if windows.is_some() { self.windows_over(rows).await } else { Ok(cut(rows)) }
+            (None, Some(_)) => Ok(running_ahead(rolling::one_for_one(&self.planned)?)),
+            (Some(polars), windows) => {
+                let rows = polars.stream(&plan.job.spec.features.key).await?;
+                if windows.is_some() { self.windows_over(polars.schema(), rows).await } else { Ok(rows) }
             }
         }
     }
 
     /// Rows with the columns of the windows.
-    async fn windows_over(&self, rows: RecordBatch) -> Result<BatchStream> {
-        let schema = rows.schema();
-        // The columns' own types: those of Polars are not all as planned.
+    async fn windows_over(&self, schema: SchemaRef, rows: BatchStream) -> Result<BatchStream> {
         let rolling = Rolling::plan(&self.session, &schema, &self.time, &self.windows).await?;
-        let batches = cut(rows).try_collect().await?;
+        let batches = rows.try_collect().await?;
         self.session.put_batches(rolling.rows(), schema, batches)?;
         let planned = self.session.plan(&rolling.over_rows()?, &self.parameters).await?;
         Ok(running_ahead(rolling::one_for_one(&planned)?))
@@ -266,11 +273,4 @@ fn parameter(value: &serde_json::Value) -> Option<Value> {
         serde_json::Value::Number(number) => number.as_i64().map(Value::Int).or(number.as_f64().map(Value::Float)),
         _ => None,
     }
-}
-
-fn cut(whole: RecordBatch) -> BatchStream {
-    let starts = (0..whole.num_rows()).step_by(BATCH_ROWS);
-    let batches: Vec<_> =
-        starts.map(|start| Ok(whole.slice(start, BATCH_ROWS.min(whole.num_rows() - start)))).collect();
-    stream::iter(batches).boxed()
 }

@@ -13,6 +13,7 @@ use crate::interval::instant;
 use crate::job;
 use crate::models;
 use crate::plan::Plan;
+use crate::query::polars::TableRead;
 use crate::registry::{ModelVersion, Registry};
 use serde::Serialize;
 
@@ -90,6 +91,10 @@ pub struct PlannedTable {
     pub bytes: u64,
     /// The rows in them.
     pub rows: Option<u64>,
+    /// How Polars reads the table, where it is the engine and the SQL reads it; `natively` with filters pushed into the
+    /// files, else through DataFusion for the reason that is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub polars: Option<TableRead>,
 }
 
 /// Looks everything up and plans the features query; nothing is written.
@@ -223,6 +228,7 @@ fn reads(query: &FeatureQuery) -> Reads {
 
 fn tables(plan: &Plan, query: &FeatureQuery, before: Option<&Receipt>) -> Vec<PlannedTable> {
     let scans = query.estimate();
+    let reads = query.reads().unwrap_or_default();
     let planned = plan.tables.iter().map(|table| {
         let scan = scans.iter().find(|scan| scan.table == table.name);
         let version_before =
@@ -238,6 +244,7 @@ fn tables(plan: &Plan, query: &FeatureQuery, before: Option<&Receipt>) -> Vec<Pl
             files_total: table.files,
             bytes: scan.map_or(0, |scan| scan.bytes),
             rows: scan.and_then(|scan| scan.rows),
+            polars: reads.iter().find(|read| read.table == table.name).cloned(),
         }
     });
     planned.collect()

@@ -54,7 +54,7 @@ async fn named(error: DataFusionError, plan: &Arc<dyn ExecutionPlan>, context: &
 }
 
 /// The first file that fails when it is read by itself.
-async fn culprit(plan: &Arc<dyn ExecutionPlan>, context: &Arc<TaskContext>) -> Option<String> {
+pub(super) async fn culprit(plan: &Arc<dyn ExecutionPlan>, context: &Arc<TaskContext>) -> Option<String> {
     let mut scans = Vec::new();
     collect(plan, &mut scans);
     for config in scans {

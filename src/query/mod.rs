@@ -28,7 +28,6 @@
 mod ahead;
 pub mod asof;
 mod bounded;
-mod bridge;
 mod culprit;
 mod diagnostic;
 mod estimate;
@@ -51,7 +50,7 @@ pub use diagnostic::SqlDiagnostic;
 pub use estimate::ScanEstimate;
 pub use files::{Code, FileRows, Sorting, file_rows, sorted_file_rows};
 pub use forecast::Forecast;
-pub use parameters::{Dialect, Parameters, Value};
+pub use parameters::{Parameters, Value};
 pub use predict::{ModelFunction, models_of};
 pub use session::{Explained, PlannedQuery, Session, SessionOptions};
 pub use sql::FeatureSql;

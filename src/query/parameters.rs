@@ -23,15 +23,6 @@ pub enum Value {
     Text(String),
 }
 
-/// The dialect for which a literal is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    /// DataFusion: instants are `Timestamp(us, UTC)`.
-    DataFusion,
-    /// Polars: instants are `Datetime(us)` without a time zone, in UTC.
-    Polars,
-}
-
 /// Names and values, without the leading `$`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Parameters {
@@ -74,24 +65,23 @@ impl Value {
     ///
     /// # Errors
     /// A usage error for a float that is not finite.
-    pub(super) fn literal(&self, dialect: Dialect) -> Result<Expr> {
-        let text = match (self, dialect) {
-            (Self::Instant(at), Dialect::DataFusion) => {
+    pub(super) fn literal(&self) -> Result<Expr> {
+        let text = match self {
+            Self::Instant(at) => {
                 // Folded to a literal before files are chosen, so files and row groups are skipped by it.
                 format!("arrow_cast('{}', 'Timestamp(Microsecond, Some(\"UTC\"))')", instant(*at))
             }
-            (Self::Instant(at), Dialect::Polars) => format!("TIMESTAMP '{}'", at.format("%Y-%m-%d %H:%M:%S%.6f")),
-            (Self::Int(i64::MIN), _) => format!("CAST('{}' AS BIGINT)", i64::MIN),
-            (Self::Int(number), _) if *number < 0 => format!("({number})"),
-            (Self::Int(number), _) => number.to_string(),
-            (Self::Float(number), _) if !number.is_finite() => {
+            Self::Int(i64::MIN) => format!("CAST('{}' AS BIGINT)", i64::MIN),
+            Self::Int(number) if *number < 0 => format!("({number})"),
+            Self::Int(number) => number.to_string(),
+            Self::Float(number) if !number.is_finite() => {
                 return Err(Error::usage(format!("a parameter must be finite, not {number}")));
             }
             // `{:?}` prints the shortest text that reads back as the same float, always with a point or exponent.
-            (Self::Float(number), _) if number.is_sign_negative() => format!("({number:?})"),
-            (Self::Float(number), _) => format!("{number:?}"),
-            (Self::Bool(truth), _) => truth.to_string(),
-            (Self::Text(text), _) => format!("'{}'", text.replace('\'', "''")),
+            Self::Float(number) if number.is_sign_negative() => format!("({number:?})"),
+            Self::Float(number) => format!("{number:?}"),
+            Self::Bool(truth) => truth.to_string(),
+            Self::Text(text) => format!("'{}'", text.replace('\'', "''")),
         };
         Parser::new(&GenericDialect {})
             .try_with_sql(&text)
@@ -105,7 +95,7 @@ mod tests {
     use super::*;
 
     fn written(value: Value) -> String {
-        value.literal(Dialect::DataFusion).unwrap().to_string()
+        value.literal().unwrap().to_string()
     }
 
     #[test]
@@ -115,7 +105,7 @@ mod tests {
         assert_eq!(written(Value::Float(1e300)), "1e300");
         assert_eq!(written(Value::Text("O'Hare; DROP TABLE t".into())), "'O''Hare; DROP TABLE t'");
         assert_eq!(written(Value::Bool(true)), "true");
-        assert!(Value::Float(f64::NAN).literal(Dialect::DataFusion).is_err());
+        assert!(Value::Float(f64::NAN).literal().is_err());
     }
 
     #[test]
@@ -123,9 +113,8 @@ mod tests {
         let day: Interval = "2018-06-20".parse().unwrap();
         let start = Value::Instant(day.start());
         assert_eq!(
-            start.literal(Dialect::DataFusion).unwrap().to_string(),
+            start.literal().unwrap().to_string(),
             "arrow_cast('2018-06-20T00:00:00Z', 'Timestamp(Microsecond, Some(\"UTC\"))')"
         );
-        assert_eq!(start.literal(Dialect::Polars).unwrap().to_string(), "TIMESTAMP '2018-06-20 00:00:00.000000'");
     }
 }

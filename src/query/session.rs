@@ -5,7 +5,7 @@ use super::culprit;
 use super::diagnostic::{Subject, unknown_column};
 use super::estimate::{ScanEstimate, estimate};
 use super::forecast::{Forecast, bytes_read, forecast};
-use super::parameters::{Dialect, Parameters};
+use super::parameters::Parameters;
 use super::pool::{ProcessPool, soft};
 use super::predict::{ModelFunction, Models};
 use super::sql::{FeatureSql, explain};
@@ -213,7 +213,7 @@ impl Session {
     /// # Errors
     /// A usage error with line, column and hint where the SQL is wrong; else as reading the tables fails.
     pub async fn plan(&self, sql: &FeatureSql, parameters: &Parameters) -> Result<PlannedQuery> {
-        let bound = sql.bind(parameters, Dialect::DataFusion)?;
+        let bound = sql.bind(parameters)?;
         self.planned(sql, AnyStatement::Statement(Box::new(bound))).await
     }
 
@@ -222,7 +222,7 @@ impl Session {
     /// # Errors
     /// A usage error with line, column and hint where the SQL is wrong.
     pub async fn check(&self, sql: &FeatureSql, parameters: &Parameters) -> Result<SchemaRef> {
-        let bound = sql.bind(parameters, Dialect::DataFusion)?;
+        let bound = sql.bind(parameters)?;
         let logical = self.logical(sql, AnyStatement::Statement(Box::new(bound))).await?;
         Ok(Arc::clone(logical.schema().inner()))
     }
@@ -246,6 +246,16 @@ impl Session {
                 self.planned(&sql, statement).await
             }
         }
+    }
+
+    /// The optimised logical plan of feature SQL, without choosing files. Tables may be mere schemas.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub(super) async fn optimized(&self, sql: &FeatureSql, parameters: &Parameters) -> Result<LogicalPlan> {
+        let bound = sql.bind(parameters)?;
+        let logical = self.logical(sql, AnyStatement::Statement(Box::new(bound))).await?;
+        self.context.state().optimize(&logical).map_err(|error| self.told(sql, error))
     }
 
     async fn planned(&self, sql: &FeatureSql, statement: AnyStatement) -> Result<PlannedQuery> {
@@ -312,6 +322,16 @@ pub struct Explained {
 }
 
 impl PlannedQuery {
+    /// The session in which it was planned.
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The optimised logical plan, for another engine.
+    pub(super) fn optimized(&self) -> &LogicalPlan {
+        &self.optimized
+    }
+
     /// The columns of the result.
     pub fn schema(&self) -> SchemaRef {
         self.physical.schema()

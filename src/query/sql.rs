@@ -9,7 +9,7 @@
 //! Function names and keywords may be written in any case.
 
 use super::diagnostic::{SqlDiagnostic, Subject, find_name, suggestion};
-use super::parameters::{Dialect, Parameters};
+use super::parameters::Parameters;
 use crate::error::{Error, Result};
 use crate::tables::errors::from_datafusion;
 use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement as AnyStatement};
@@ -153,12 +153,12 @@ impl FeatureSql {
     ///
     /// # Errors
     /// Where a placeholder has no value.
-    pub fn bind(&self, parameters: &Parameters, dialect: Dialect) -> Result<Statement> {
+    pub fn bind(&self, parameters: &Parameters) -> Result<Statement> {
         if let Some(unknown) = self.unknown_placeholders(parameters).into_iter().next() {
             return Err(unknown.into());
         }
         let mut bound = self.statement.clone();
-        match VisitMut::visit(&mut bound, &mut Binder { parameters, dialect }) {
+        match VisitMut::visit(&mut bound, &mut Binder { parameters }) {
             ControlFlow::Break(error) => Err(error),
             ControlFlow::Continue(()) => Ok(bound),
         }
@@ -388,40 +388,22 @@ fn is_name(placeholder: &str) -> bool {
         && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_')
 }
 
-/// Puts literals in the place of placeholders, and writes for Polars what it spells differently.
+/// Puts literals in the place of placeholders.
 struct Binder<'a> {
     parameters: &'a Parameters,
-    dialect: Dialect,
 }
 
 impl VisitorMut for Binder<'_> {
     type Break = Error;
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
-        match expr {
-            Expr::Value(ValueWithSpan { value: SqlValue::Placeholder(name), .. }) => {
-                let Some(value) = self.parameters.get(name.trim_start_matches('$')) else {
-                    return ControlFlow::Continue(());
-                };
-                match value.literal(self.dialect) {
-                    Ok(literal) => *expr = literal,
-                    Err(error) => return ControlFlow::Break(error.with("parameter", name)),
-                }
-            }
-            // INTERVAL '7' DAY -> INTERVAL '7 day'
-            Expr::Interval(interval) if self.dialect == Dialect::Polars => {
-                let (Some(unit), Expr::Value(amount)) = (&interval.leading_field, interval.value.as_ref()) else {
-                    return ControlFlow::Continue(());
-                };
-                let text = match &amount.value {
-                    SqlValue::SingleQuotedString(text) | SqlValue::Number(text, _) => text.clone(),
-                    _ => return ControlFlow::Continue(()),
-                };
-                let written = SqlValue::SingleQuotedString(format!("{text} {}", unit.to_string().to_lowercase()));
-                *interval.value = Expr::Value(written.with_empty_span());
-                interval.leading_field = None;
-            }
-            _ => {}
+        let Expr::Value(ValueWithSpan { value: SqlValue::Placeholder(name), .. }) = expr else {
+            return ControlFlow::Continue(());
+        };
+        let Some(value) = self.parameters.get(name.trim_start_matches('$')) else { return ControlFlow::Continue(()) };
+        match value.literal() {
+            Ok(literal) => *expr = literal,
+            Err(error) => return ControlFlow::Break(error.with("parameter", name)),
         }
         ControlFlow::Continue(())
     }

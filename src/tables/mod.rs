@@ -29,6 +29,7 @@ pub mod inspect;
 mod inspect_delta;
 mod inspect_files;
 mod json;
+pub mod native;
 mod no_hint;
 mod parquet;
 mod pinned;

@@ -30,6 +30,7 @@ mod models_payload;
 mod models_rules;
 mod models_traps;
 mod nightly;
+mod polars_engine;
 mod predict;
 mod query;
 mod registry;

@@ -146,7 +146,7 @@ async fn judged(log: &Log, expected: Expected) -> Read {
             }
             match in_polars(&table).await {
                 Some(Ok(polars)) => {
-                    polars.differs(&rows).map_or(Read::Equal, |told| Read::Wrong(format!("polars: {told}")))
+                    polars.differs(&rows).map_or(Read::EqualInBoth, |told| Read::Wrong(format!("polars: {told}")))
                 }
                 Some(Err(told)) => Read::Wrong(format!("polars: {told}")),
                 None => Read::Equal,

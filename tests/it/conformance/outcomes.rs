@@ -21,6 +21,10 @@ pub struct Outcome {
 pub enum Read {
     /// All cells equal.
     Equal,
+    /// All cells equal, and Polars gives the same.
+    EqualInBoth,
+    /// The number of rows is the one that others count, and Polars gives the same rows.
+    CountedInBoth,
     /// The number of rows is the one that others count.
     Counted,
     /// Refused or failed, as it must be.
@@ -35,6 +39,8 @@ pub fn judge(outcomes: &[Outcome]) {
     for Outcome { features, name, result } in outcomes {
         let features = features.join(", ");
         match result {
+            Read::EqualInBoth => println!("equal    {name} ({features}), in both engines"),
+            Read::CountedInBoth => println!("counted  {name} ({features}), the same in both engines"),
             Read::Equal => println!("equal    {name} ({features})"),
             Read::Counted => println!("counted  {name} ({features})"),
             Read::Refused(told) => println!("refused  {name} ({features}): {told}"),
@@ -71,24 +77,27 @@ async fn the_readme_shows_what_became_of_every_feature() {
 
 /// A table in Markdown: a row a feature, and how many of its cases were read or refused.
 fn by_feature(format: &str, outcomes: &[Outcome]) -> String {
-    let mut rows: BTreeMap<&str, (usize, usize, usize)> = BTreeMap::new();
+    let mut rows: BTreeMap<&str, (usize, usize, usize, usize)> = BTreeMap::new();
     for outcome in outcomes {
         for feature in &outcome.features {
             let row = rows.entry(feature).or_default();
             match outcome.result {
-                Read::Equal => row.0 += 1,
-                Read::Counted => row.1 += 1,
+                Read::Equal | Read::EqualInBoth => row.0 += 1,
+                Read::Counted | Read::CountedInBoth => row.1 += 1,
                 Read::Refused(_) => row.2 += 1,
                 Read::Wrong(_) => {}
             }
+            row.3 += usize::from(matches!(outcome.result, Read::EqualInBoth | Read::CountedInBoth));
         }
     }
     let mut text = format!(
-        "| {format} tables with | read, cell by cell | read, rows counted | refused by name |\n|---|---|---|---|\n"
+        "| {format} tables with | read, cell by cell | read, rows counted | of these in Polars too | refused by name |\n\
+         |---|---|---|---|---|\n"
     );
     let shown = |count: usize| if count == 0 { String::new() } else { count.to_string() };
-    for (feature, (equal, counted, refused)) in rows {
-        text.push_str(&format!("| {feature} | {} | {} | {} |\n", shown(equal), shown(counted), shown(refused)));
+    for (feature, (equal, counted, refused, both)) in rows {
+        let [equal, counted, both, refused] = [equal, counted, both, refused].map(shown);
+        text.push_str(&format!("| {feature} | {equal} | {counted} | {both} | {refused} |\n"));
     }
     text
 }

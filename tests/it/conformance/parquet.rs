@@ -11,7 +11,7 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArra
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema};
 use lakemill::error::Error;
-use lakemill::tables::{self, At};
+use lakemill::tables::{self, At, PinnedTable};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Type as Physical};
 use parquet::file::properties::WriterProperties;
@@ -58,8 +58,10 @@ pub async fn parquet_cases(folder: &Path) -> Vec<Outcome> {
             panic!("{name} is read now, although {why}");
         }
         let result = match (found, wanted) {
-            (Ok(batches), Some((rows, columns))) => counted(&file, &batches, rows, columns),
-            (Ok(batches), None) => Read::Wrong(format!("read, with {} columns", batches[0].num_columns())),
+            (Ok((table, batches)), Some((rows, columns))) => {
+                in_both(&table, &batches, counted(&file, &batches, rows, columns)).await
+            }
+            (Ok((_, batches)), None) => Read::Wrong(format!("read, with {} columns", batches[0].num_columns())),
             // What one of the others does not read either, or what is known of our library, may be refused.
             (Err(error), Some(_))
                 if pyarrow.starts_with("ERR") || UNREAD.iter().any(|(file, _)| name.ends_with(file)) =>
@@ -101,8 +103,8 @@ async fn every_codec() -> Vec<Outcome> {
         writer.write(&written).unwrap();
         writer.close().unwrap();
         let result = match read(&file).await {
-            Ok(batches) => match Rows::of(&batches).differs(&Rows::of(&[written])) {
-                None => Read::Equal,
+            Ok((table, batches)) => match Rows::of(&batches).differs(&Rows::of(&[written])) {
+                None => in_both(&table, &batches, Read::Equal).await,
                 Some(difference) => Read::Wrong(difference),
             },
             Err(error) => Read::Wrong(format!("{error:?}")),
@@ -112,12 +114,25 @@ async fn every_codec() -> Vec<Outcome> {
     outcomes
 }
 
-async fn read(file: &Path) -> Result<Vec<RecordBatch>, Error> {
+async fn read(file: &Path) -> Result<(PinnedTable, Vec<RecordBatch>), Error> {
     let table = tables::pin_as(&request(file, At::Latest), "parquet").await?;
     let batches = select(&table, "SELECT * FROM t").await?;
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     assert_eq!(table.rows, Some(rows as u64), "{}: the pin's count", file.display());
-    Ok(batches)
+    Ok((table, batches))
+}
+
+/// What became of a file that is read, once Polars has read it too.
+async fn in_both(table: &PinnedTable, batches: &[RecordBatch], result: Read) -> Read {
+    let is_equal = matches!(result, Read::Equal);
+    if !matches!(result, Read::Equal | Read::Counted) {
+        return result;
+    }
+    match super::delta::counted(table, &Rows::of(batches)).await {
+        Read::CountedInBoth if is_equal => Read::EqualInBoth,
+        Read::Counted => result,
+        other => other,
+    }
 }
 
 fn counted(file: &Path, batches: &[RecordBatch], rows: usize, columns: Option<usize>) -> Read {

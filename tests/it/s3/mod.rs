@@ -2,6 +2,7 @@
 //! that nothing of it tells a secret.
 
 mod identities;
+mod polars;
 mod proxy;
 mod real;
 mod secrets;
