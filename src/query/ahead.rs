@@ -6,6 +6,7 @@ use arrow::datatypes::DataType;
 use futures::stream::{self, BoxStream};
 use futures::{Future, StreamExt};
 use std::sync::Arc;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -27,6 +28,7 @@ type Waiting = (Result<RecordBatch>, Option<OwnedSemaphorePermit>);
 pub(super) struct Sink {
     sender: Sender<Waiting>,
     room: Arc<Semaphore>,
+    runtime: Handle,
 }
 
 impl Sink {
@@ -42,6 +44,14 @@ impl Sink {
             () = self.sender.closed() => return Err(Unwanted),
         };
         self.sender.send((batch, room)).await.map_err(|_| Unwanted)
+    }
+
+    /// The same from a thread that may wait: one that runs no async task.
+    ///
+    /// # Errors
+    /// Where nobody listens any more.
+    pub(super) fn send_blocking(&self, batch: Result<RecordBatch>) -> std::result::Result<(), Unwanted> {
+        self.runtime.block_on(self.send(batch))
     }
 }
 
@@ -86,7 +96,8 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let (sender, receiver) = channel::<Waiting>(WAITING);
-    let sink = Sink { sender, room: Arc::new(Semaphore::new(WAITING_KIB as usize)) };
+    let room = Arc::new(Semaphore::new(WAITING_KIB as usize));
+    let sink = Sink { sender, room, runtime: Handle::current() };
     // Dropped, it stops the work at once, not at its next batch.
     let mut task = JoinSet::new();
     task.spawn(work(sink));

@@ -2,7 +2,7 @@
 //!
 //! Both sides declare the interface's structs as `#[repr(C)]`, with the same fields in the same
 //! order, as the specification demands (<https://arrow.apache.org/docs/format/CDataInterface.html>).
-//! This file holds the crate's only `unsafe` code; each block says why it is sound.
+//! Each `unsafe` block says why it is sound.
 
 use super::types::{into_held, out_of_held};
 use crate::error::{Error, Result};

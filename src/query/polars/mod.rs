@@ -34,7 +34,7 @@ mod translate;
 mod types;
 mod window;
 
-use super::ahead::{BatchStream, on_a_task};
+use super::ahead::{BatchStream, Sink, on_a_task};
 use super::culprit;
 use super::diagnostic::SqlDiagnostic;
 use super::parameters::Parameters;
@@ -58,7 +58,6 @@ use scan::Opened;
 use serde::Serialize;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::mpsc::Sender;
 use translate::Translator;
 
 const HINT: &str = "write it in another way, or use engine = \"datafusion\"";
@@ -195,7 +194,7 @@ impl PolarsQuery {
     fn rows(&self, frame: Frame, faults: Faults, kept: Vec<Arc<dyn SpillFile>>) -> BatchStream {
         let (schema, is_ordered) = (Arc::clone(&self.schema), self.is_ordered);
         let culprit = (Arc::clone(&self.physical), self.session.context().task_ctx());
-        on_a_task("polars gave up", async move |sender: Sender<Result<RecordBatch>>| {
+        on_a_task("polars gave up", async move |sender: Sink| {
             let (told, noted) = (sender.clone(), faults.clone());
             // Polars has its own threads and waits for them, which must not hold up the async ones.
             let run = tokio::task::spawn_blocking(move || execute(frame, &schema, is_ordered, &noted, sender)).await;
@@ -249,13 +248,7 @@ impl PolarsQuery {
 }
 
 /// Runs the frame to its end and sends its rows; stops early where nobody listens any more.
-fn execute(
-    frame: Frame,
-    schema: &SchemaRef,
-    is_ordered: bool,
-    faults: &Faults,
-    sender: Sender<Result<RecordBatch>>,
-) -> pl::PolarsResult<()> {
+fn execute(frame: Frame, schema: &SchemaRef, is_ordered: bool, faults: &Faults, sender: Sink) -> pl::PolarsResult<()> {
     let (names, schema, noted) = (frame.names, Arc::clone(schema), faults.clone());
     let columns: Vec<pl::Expr> = names.iter().map(|name| pl::col(name.clone())).collect();
     let lazy = if columns.is_empty() { frame.lazy } else { frame.lazy.select(unrepeated(columns, &names)) };
@@ -269,7 +262,7 @@ fn execute(
         let batch = batch.map_err(|error| noted.note(error))?;
         for start in (0..rows).step_by(BATCH_ROWS) {
             let part = batch.slice(start, BATCH_ROWS.min(rows - start));
-            if sender.blocking_send(Ok(part)).is_err() {
+            if sender.send_blocking(Ok(part)).is_err() {
                 return Ok(true);
             }
         }
