@@ -15,7 +15,7 @@ impl Demo {
             return Self(folder);
         }
         let folder = Arc::new(TempDir::new().unwrap());
-        run(&["demo", "--rows", "60000", "--dir", folder.path().to_str().unwrap()]).expect(0);
+        run(&["demo", "--rows", "200000", "--dir", folder.path().to_str().unwrap()]).expect(0);
         *made = Arc::downgrade(&folder);
         Self(folder)
     }
@@ -92,7 +92,6 @@ fn columns_may_be_named_and_predictions_be_aggregated() {
 
 #[test]
 fn an_explained_query_shows_the_call() {
-    let table = format!("t={}", path("lake/transactions"));
     let sql =
         "EXPLAIN SELECT predict('card_fraud', tx_amount, false, false, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1) FROM t";
     let told = Demo::new().ask(sql).expect(0).stdout;

@@ -1,7 +1,7 @@
 //! Polars reads a bucket through the lake's own store, and tells no secret when that fails.
 
 use super::server::{self, KEY, SECRET};
-use super::{DAY, SQL, project, said};
+use super::{DAY, project, said};
 use object_store::ObjectStoreExt;
 use object_store::path::Path as StorePath;
 
@@ -19,7 +19,7 @@ fn a_job_of_polars_in_a_bucket_gives_the_predictions_of_datafusion() {
         super::end(&mut command)
     };
     let (one, two) = (run("datafusion", "p/one").expect(0).json(), run("polars", "p/two").expect(0).json());
-    assert!(SQL.contains("transactions") && one["rows_out"].as_u64().is_some_and(|rows| rows > 100), "{one}");
+    assert!(one["rows_out"].as_u64().is_some_and(|rows| rows > 100), "{one}");
     assert_eq!(one["rows_out"], two["rows_out"]);
     assert_eq!(one["lookup"]["keys"], two["lookup"]["keys"]);
 
