@@ -257,9 +257,8 @@ fn partition_value(text: Option<&str>, kind: &DataType) -> Option<ArrayRef> {
     if !plain {
         return None;
     }
-    // An empty text is one; of all other types it is NULL.
-    let is_text = matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-    let Some(text) = text.filter(|text| is_text || !text.is_empty()) else { return Some(new_null_array(kind, 1)) };
+    // An empty text is NULL, of every type (`empty_text.rs`).
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Some(new_null_array(kind, 1)) };
     let strict = CastOptions { safe: false, ..CastOptions::default() };
     let texts: ArrayRef = Arc::new(StringArray::from(vec![text]));
     cast_with_options(&texts, kind, &strict).ok()
@@ -418,7 +417,7 @@ mod tests {
         assert_eq!(value(Some("2018-06-20"), DataType::Date32), Some(ScalarValue::Date32(Some(17702))));
         assert_eq!(value(None, DataType::Utf8View), Some(ScalarValue::Utf8View(None)));
         assert_eq!(value(Some(""), DataType::Int32), Some(ScalarValue::Int32(None)));
-        assert_eq!(value(Some(""), DataType::Utf8View), Some(ScalarValue::Utf8View(Some(String::new()))));
+        assert_eq!(value(Some(""), DataType::Utf8View), Some(ScalarValue::Utf8View(None)));
         assert_eq!(value(Some("x"), DataType::Int32), None);
         assert_eq!(value(Some("1.5"), DataType::Float64), None);
     }

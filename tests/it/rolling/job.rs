@@ -210,7 +210,7 @@ fn both_engines_give_the_same_windows_at_any_memory() {
     for (home, more) in [
         ("home", &[][..]),
         ("polars", &["--set", "features.engine=polars"]),
-        ("small", &["--memory", "16MiB", "--threads", "1"]),
+        ("small", &["--memory", "240MiB", "--threads", "1"]),
     ] {
         let set = format!("home={}", job.path(home));
         if home != "home" {
