@@ -130,6 +130,7 @@ fn scored_pair(row: &mut [f64]) {
 
 /// [Winitzki's approximation](https://en.wikipedia.org/wiki/Error_function#Approximation_with_elementary_functions) of
 /// the inverse error function with its constant 0.147, as it is in ONNX Runtime.
+#[expect(clippy::approx_constant, reason = "these are the digits that ONNX Runtime computes with")]
 fn probit(score: f64) -> f64 {
     let x = 2.0 * score as f32 - 1.0;
     let log = ((1.0 - x) * (1.0 + x)).ln();

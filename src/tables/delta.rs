@@ -32,6 +32,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use url::Url;
 
+/// Scans of one table, to be read one after the other.
+type Providers = Vec<Arc<dyn TableProvider>>;
+
 /// The format `delta`: a folder with a `_delta_log`.
 #[derive(Debug)]
 pub(super) struct Delta;
@@ -185,7 +188,7 @@ impl PinnedDelta {
     /// One scan, or two where some files have deletion vectors and others have none: deltalake reads
     /// the two kinds side by side in no fixed order, so each gets a scan of its own. Beside them the
     /// partition columns that are an empty text in some file.
-    fn scans(&self) -> Result<(Vec<Arc<dyn TableProvider>>, Vec<String>)> {
+    fn scans(&self) -> Result<(Providers, Vec<String>)> {
         let state = self.table.snapshot().map_err(from_delta)?;
         let (mut with, mut without) = (Vec::new(), Vec::new());
         let texts = self.text_partitions()?;

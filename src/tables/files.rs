@@ -31,6 +31,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use url::Url;
 
+/// Finds a column that the first bytes of a file name twice.
+pub(super) type NamedTwice = fn(&[u8]) -> Option<String>;
+
 /// A format of plain files: its name, its endings, and DataFusion's reader for it.
 pub(super) struct PlainFormat {
     pub(super) name: &'static str,
@@ -41,7 +44,7 @@ pub(super) struct PlainFormat {
     /// Whether a file's name is one that only a table format with a log gives.
     pub(super) looks_orphaned: Option<fn(&str) -> bool>,
     /// The column that the beginning of a file names twice.
-    pub(super) named_twice: Option<fn(&[u8]) -> Option<String>>,
+    pub(super) named_twice: Option<NamedTwice>,
 }
 
 /// The endings of all plain formats.

@@ -46,7 +46,7 @@ impl RowSample {
             if hash <= self.bound {
                 self.hashes.push(hash);
                 self.values.extend((0..self.features).map(|feature| block.value(row, feature)));
-                if self.hashes.len() >= self.wanted + self.wanted / 4 + 1 {
+                if self.hashes.len() > self.wanted + self.wanted / 4 {
                     self.shrink();
                 }
             }

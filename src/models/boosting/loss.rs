@@ -196,8 +196,9 @@ mod tests {
                 };
                 let columns: Scores = scores.iter().map(|score| vec![*score]).collect();
                 let norm = loss.norms(&columns).first().copied().unwrap_or(0.0);
-                for output in 0..if loss == Loss::Softmax(3) { 3 } else { 1 } {
-                    let (gradient, hessian) = loss.derivatives(output, label, scores[output], norm);
+                let outputs = if loss == Loss::Softmax(3) { 3 } else { 1 };
+                for (output, score) in scores.iter().enumerate().take(outputs) {
+                    let (gradient, hessian) = loss.derivatives(output, label, *score, norm);
                     let slope = (at(output, 1e-5) - at(output, -1e-5)) / 2e-5;
                     assert!((gradient - slope).abs() < 1e-8, "{loss:?} {label} {output}: {gradient} for {slope}");
                     let bend = (at(output, 1e-3) - 2.0 * at(output, 0.0) + at(output, -1e-3)) / 1e-6;

@@ -8,7 +8,7 @@ use lakemill::query::{Session, SessionOptions};
 fn rows() -> Vec<Row> {
     let row = |at: usize| Row {
         part: (at % 7 != 3).then(|| format!("p{}", at % 5)),
-        key: (at % 11 != 0).then_some((at * 37 % 41) as f64),
+        key: (!at.is_multiple_of(11)).then_some((at * 37 % 41) as f64),
         whole: (at % 4 != 1).then_some((at * 13 % 17) as i64 - 5),
         float: (at % 6 != 2).then_some((at * 29 % 31) as f64 * 0.25),
     };

@@ -76,7 +76,7 @@ fn round_ends(model: &Document, shape: &Shape, trees: &[Document]) -> Result<Vec
     let vectors = trees.first().is_some_and(|tree| leaf_width(tree) > 1);
     let each = parallel.checked_mul(if vectors { 1 } else { shape.outputs }).filter(|each| *each <= trees.len().max(1));
     let each = each.ok_or_else(|| damaged("it has fewer trees than a round has"))?;
-    if trees.len() % each != 0 {
+    if !trees.len().is_multiple_of(each) {
         return Err(damaged("its last round is not complete").with("trees", trees.len()).with("a round", each));
     }
     Ok((1..=trees.len() / each).map(|round| round * each).collect())
