@@ -2,7 +2,7 @@
 //!
 //! They are SQL, and [`Rolling::sql`] is all of it: the query as it was given, and for each declaration a UNION ALL
 //! of its rows and of those of the table, with window aggregates over frames of a RANGE, filtered back to the query's
-//! rows. The frames slide in the operator of [`super::window`], sorts spill, and whoever wants to know what is
+//! rows. The frames slide in the operator of `query::window`, sorts spill, and whoever wants to know what is
 //! computed reads the SQL, or runs it.
 //!
 //! **Which rows count.** For a row of the query at time `t`, those of the table whose keys are equal (NULL equals
