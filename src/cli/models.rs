@@ -33,7 +33,7 @@ pub(super) enum Command {
     },
     /// Register a model of LightGBM, XGBoost or scikit-learn (ONNX), once it is shown to predict the same
     #[command(
-        after_help = "Examples:\n  lakemill models import card_fraud model.txt --home demo/home --check rows.parquet --expected scores.parquet\n  lakemill models import card_fraud model.onnx --home demo/home --features tx_amount,tx_during_night"
+        after_help = "Examples:\n  lakemill models import card_fraud model.txt --home demo/home --check rows.parquet --expected scores.parquet\n  lakemill models import card_fraud model.onnx --home demo/home --features tx_amount,night"
     )]
     Import(super::import::Args),
     /// Who made which version the champion, when and why
