@@ -5,7 +5,7 @@
 //! resident set of the process. How to read it: the ratios of one run, least of three; absolute numbers belong to a
 //! machine. Polars has its kernels compiled at lower levels here than DataFusion (see `Cargo.toml`).
 //!
-//! `cargo bench --bench engines`; takes about two minutes and 200 MB of disk. `ENGINES_ROWS` is the number of
+//! `cargo bench --bench engines`; takes about two minutes and 200 MB of disk. `LAKEMILL_BENCH_ROWS` is the number of
 //! transactions (2,000,000 unless it is set).
 
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::unwrap_used, missing_docs)]
@@ -72,7 +72,7 @@ fn main() {
         return one(&args[place + 1], &args[place + 2], args[place + 3].parse().unwrap());
     }
     let folder = tempfile::tempdir().unwrap();
-    let rows = std::env::var("ENGINES_ROWS").unwrap_or_else(|_| "2000000".to_owned());
+    let rows = std::env::var("LAKEMILL_BENCH_ROWS").unwrap_or_else(|_| "2000000".to_owned());
     let made = Command::new(env!("CARGO_BIN_EXE_lakemill"))
         .args(["demo", "--lake-only", "--rows", &rows, "--dir", folder.path().to_str().unwrap()])
         .output()

@@ -131,11 +131,14 @@ fn main() {
     if !folder.join("score.parquet").exists() {
         run(&python, &scripts.join("make_models.py"), &[&place, &rows]);
     }
+    let blocks = blocks(&folder.join("score.parquet"));
+    // A kept folder may hold fewer rows than are asked for.
+    let there: usize = blocks.iter().map(FeatureBlock::rows).sum();
+    let rows = there.min(rows.parse().unwrap()).to_string();
     let peers = peers(&run(&python, &scripts.join("score_peers.py"), &[&place, &rows, "1"]));
     for peer in &peers {
         println!("{:20} {:14} {:8.3} us/row", peer.model, peer.name, peer.micros);
     }
-    let blocks = blocks(&folder.join("score.parquet"));
     let mut files: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|own| own == "txt" || own == "json"));
     files.sort();

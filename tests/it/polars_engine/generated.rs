@@ -145,16 +145,22 @@ async fn generated_queries_give_the_same() {
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
     let queries = query();
-    let (mut wrong, mut unplanned) = (Vec::new(), 0);
+    let (mut wrong, mut unplanned, mut failed) = (Vec::new(), 0, 0);
     for _ in 0..QUERIES {
         let text = queries.new_tree(&mut runner).unwrap().current();
         match both(&session, &text, &Parameters::new()).await {
             // Types that do not fit each other; that is not what this is about.
             Err(_) => unplanned += 1,
-            Ok(both) => wrong.extend(both.difference().map(|told| format!("{text}\n  {told}"))),
+            Ok(both) => {
+                failed += usize::from(both.datafusion.is_err());
+                wrong.extend(both.difference().map(|told| format!("{text}\n  {told}")));
+            }
         }
     }
-    println!("{QUERIES} queries, {unplanned} of them of types that do not fit");
-    assert!(unplanned * 5 < QUERIES, "{unplanned} queries did not plan");
+    println!("{QUERIES} queries, {unplanned} of them of types that do not fit, {failed} that fail");
+    assert!(
+        (unplanned + failed) * 5 < QUERIES,
+        "{unplanned} queries did not plan, {failed} failed: little is compared"
+    );
     assert!(wrong.is_empty(), "{} of {QUERIES} differ:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -128,11 +128,12 @@ impl Both {
         };
         let types = |batches: &[RecordBatch]| batches.first().map(|batch| batch.schema());
         if let (Some(one), Some(two)) = (types(one), types(two))
-            && one
-                .fields()
-                .iter()
-                .zip(two.fields())
-                .any(|(a, b)| a.name() != b.name() || a.data_type() != b.data_type())
+            && (one.fields().len() != two.fields().len()
+                || one
+                    .fields()
+                    .iter()
+                    .zip(two.fields())
+                    .any(|(a, b)| a.name() != b.name() || a.data_type() != b.data_type()))
         {
             return Some(format!("columns {one:?}\ninstead of {two:?}"));
         }

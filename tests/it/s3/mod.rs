@@ -29,7 +29,8 @@ struct Local {
 }
 
 static LOCAL: LazyLock<Local> = LazyLock::new(|| {
-    let folder = tempfile::tempdir().unwrap();
+    // A static is never dropped: the folder goes with the server's.
+    let folder = tempfile::tempdir_in(server().unwrap().folder()).unwrap();
     risk::make(folder.path(), "jobs/risk.toml", "sql/risk.sql");
     let job = folder.path().join("jobs/risk.toml").display().to_string();
     let receipt = crate::command::run_json(&["run", &job, "--interval", DAY]).expect(0).json();

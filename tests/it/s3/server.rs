@@ -22,7 +22,7 @@ pub struct Server {
     pub port: u16,
     /// Stops the server once its standard input closes, which it does however this process ends.
     _watchdog: Child,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 static SERVER: LazyLock<Option<Server>> = LazyLock::new(start);
@@ -38,7 +38,7 @@ fn start() -> Option<Server> {
     if let Some(missing) = ["radosgw", "ceph-mon", "ceph-osd"].into_iter().find(|program| !found(program)) {
         let ci = std::env::var("CI").is_ok_and(|value| value == "true");
         assert!(!ci, "{missing} is not installed, and in CI no test is skipped");
-        println!("SKIPPED: {missing} is not installed; .ci/run installs it");
+        crate::shared::skipped(&format!("{missing} is not installed; .ci/run installs it"));
         return None;
     }
     let mut said = String::new();
@@ -86,10 +86,15 @@ fn try_start(script: &Path) -> Result<Server, String> {
         watchdog.wait().unwrap();
         return Err(said);
     }
-    Ok(Server { port, _watchdog: watchdog, _folder: folder })
+    Ok(Server { port, _watchdog: watchdog, folder })
 }
 
 impl Server {
+    /// The server's own folder, which goes when this process ends.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// A new bucket.
     pub fn bucket(&'static self, name: &str) -> Bucket {
         let bucket = Bucket { name: name.to_owned(), port: self.port, cache: tempfile::tempdir().unwrap() };
