@@ -19,6 +19,7 @@ use super::run_id::RunMark;
 use super::train::{CHAMPION, known_columns};
 use super::{Engine, Recorded};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::job;
 use crate::lookup::Sealed;
 use crate::memory::trim;
 use crate::plan::Plan;
@@ -266,7 +267,15 @@ impl Scoring<'_> {
             .with("interval", self.plan.interval)
             .with("committed", &committed.sha256)
             .with("computed", again)
-            .hint("the table was changed by somebody else, or was written by another build of lakemill"));
+            .hint(match self.plan.job.spec.features.engine {
+                job::Engine::Datafusion => {
+                    "the table was changed by somebody else, or was written by another build of lakemill"
+                }
+                job::Engine::Polars => {
+                    "Polars adds floats in an order of its own: their last digits may differ; otherwise the table was \
+                     changed by somebody else, or was written by another build of lakemill"
+                }
+            }));
         }
         self.finish(run).await
     }
