@@ -167,6 +167,27 @@ fn sql(frame: &Frame, order: &Order, column: &str, unit: impl Fn(f64) -> String)
     format!("SELECT id, {AGGREGATES} FROM t WINDOW w AS (PARTITION BY part ORDER BY {order} {frame})")
 }
 
+/// The end of a frame may stay where it is while all rows before it are let go, but for the last one in the frame.
+#[tokio::test]
+async fn the_last_row_of_a_frame_is_held_however_long_it_stays_the_last() {
+    const BATCH: usize = 1024;
+    const APART: i64 = 40 * 1024;
+    const LATER: i64 = 4 * 1024;
+    let row = |tick: i64, id: i64| Row { part: None, key: Some(tick as f64), whole: Some(id), float: None };
+    let early = (0..APART).map(|id| row(id, id));
+    let late = (APART..APART + LATER).map(|id| row(APART + 9, id));
+    let rows: Vec<Row> = early.chain(late).collect();
+    let frame = "ORDER BY tick RANGE BETWEEN UNBOUNDED PRECEDING AND 10 PRECEDING";
+    let sql = format!("SELECT id, last_value(whole) OVER ({frame}) AS last, count(*) OVER ({frame}) AS rows FROM t");
+    let found = answer(&rows, BATCH, Operator::Ours, &sql).await;
+    let (ids, last, counts) = (wholes(&found, "id"), wholes(&found, "last"), wholes(&found, "rows"));
+    assert_eq!(ids.len(), rows.len());
+    for ((id, last), count) in ids.into_iter().zip(last).zip(counts) {
+        let until = id.unwrap().min(APART + 9) - 10;
+        assert_eq!((last, count), ((until >= 0).then_some(until), Some((until + 1).max(0))), "{id:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
