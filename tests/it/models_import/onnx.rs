@@ -327,6 +327,37 @@ fn graphs_that_grow_beyond_their_bytes_are_refused() {
     assert!(refused(&onnx(X, nodes, vec![], &["Y"])).contains("so many columns"));
 }
 
+/// Numbers of outputs that a few bytes can name are not believed.
+#[test]
+fn outputs_that_no_number_in_the_file_stands_for_are_refused() {
+    for targets in [1 << 21, 1 << 40, i64::MAX, -1] {
+        let attributes = with(stump(LEQ), self::targets(&[0, 0], &[1.0, 2.0]));
+        let told = refused(&regressor(&with(attributes, vec![("n_targets", Int(targets))])));
+        assert!(told.contains("targets"), "{told}");
+    }
+    let empty = |shape: &[i64]| vec![tensor("w", FLOAT, shape, &[])];
+    for outputs in [1 << 40, i64::MAX] {
+        let product = node("", "MatMul", &["X", "w"], &["Y"], &[]);
+        let general = |across: i64| node("", "Gemm", &["X", "w"], &["Y"], &[("transB", Int(across))]);
+        for (nodes, shape) in [
+            (vec![product], [0, outputs]),
+            (vec![general(0)], [0, outputs]),
+            (vec![general(1)], [outputs, 0]),
+            // Of no columns, which are as many as the matrix has rows.
+            (
+                vec![
+                    node("", "Gather", &["X", "w"], &["n"], &[("axis", Int(1))]),
+                    node("", "MatMul", &["n", "w"], &["Y"], &[]),
+                ],
+                [0, outputs],
+            ),
+        ] {
+            let told = refused(&onnx(X, nodes, empty(&shape), &["Y"]));
+            assert!(told.contains("a matrix for"), "{told}");
+        }
+    }
+}
+
 /// A pipeline and an ensemble, for tests that damage them.
 pub fn examples() -> Vec<Vec<u8>> {
     let forest = regressor(&with(stump(LEQ), targets(&[0, 0], &[1.0, 2.0])));

@@ -3,7 +3,7 @@
 use super::ensemble::precision;
 use super::node::Node;
 use super::pipeline::{Pipeline, columns};
-use super::scores::{Scores, all, post_transform, single_target};
+use super::scores::{Scores, all, post_transform, single_target, targets};
 use super::{Operator, Value, damaged, unsupported};
 use crate::error::Result;
 use crate::forest::{Aggregation, Comparison, Forest, Missing, Precision, Rule, Side};
@@ -320,7 +320,7 @@ impl Ensemble {
 /// Version 5: leaves have numbers of their own.
 fn tree_ensemble(pipeline: &mut Pipeline, node: &Node<'_>, inputs: &[Option<&Value>]) -> Result<Vec<Value>> {
     let from = columns(inputs, 0)?;
-    let targets = usize::try_from(node.integer("n_targets", 1)?).unwrap_or(0);
+    let targets = targets(node, "n_targets")?;
     let mut ensemble = Ensemble::new(precision(from.element)?, from.ids.len(), targets);
     ensemble.aggregate = match node.integer("aggregate_function", 1)? {
         0 => Aggregate::Average,
