@@ -358,6 +358,28 @@ fn outputs_that_no_number_in_the_file_stands_for_are_refused() {
     }
 }
 
+/// Many outputs at one leaf are many bytes, but not many times as much work.
+#[test]
+fn a_leaf_may_speak_of_many_outputs_once_each() {
+    let outputs = 1 << 19;
+    let speaking = |nodes: &[i64], ids: &[i64]| {
+        let (trees, weights) = (vec![0; ids.len()], vec![1.0; ids.len()]);
+        let weights = vec![
+            ("target_treeids", Ints(&trees)),
+            ("target_nodeids", Ints(nodes)),
+            ("target_ids", Ints(ids)),
+            ("target_weights", Floats(&weights)),
+            ("aggregate_function", Text("MAX")),
+            ("n_targets", Int(outputs)),
+        ];
+        regressor(&with(stump(LEQ), weights))
+    };
+    let ids: Vec<i64> = (0..outputs).flat_map(|output| [output, outputs - 1 - output]).collect();
+    let model = read(&speaking(&[1, 2].repeat(outputs as usize), &ids)).unwrap();
+    assert_eq!(model.targets.len(), outputs as usize);
+    assert!(refused(&speaking(&[1, 1], &[3, 3])).contains("two weights for one output"));
+}
+
 /// A pipeline and an ensemble, for tests that damage them.
 pub fn examples() -> Vec<Vec<u8>> {
     let forest = regressor(&with(stump(LEQ), targets(&[0, 0], &[1.0, 2.0])));
