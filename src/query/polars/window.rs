@@ -260,7 +260,8 @@ impl Step<'_> {
         let some = |value: pl::Expr| pl::when(col(count.clone()).gt(lit(0_i64))).then(value).otherwise(lit(pl::NULL));
         let value = match measure.kind {
             Aggregated::Sum | Aggregated::Mean => {
-                let filled = self.add(col(column).fill_null(lit(0_i64)));
+                // A zero of the column's own type: beside one of another, whole numbers without sign become floats.
+                let filled = self.add(col(column).fill_null_with_strategy(pl::FillNullStrategy::Zero));
                 let sum = self.add(over(col(filled).cum_sum(false), partition)?);
                 let count = col(count.clone()).cast(pl::DataType::Float64);
                 some(if measure.kind == Aggregated::Sum { col(sum) } else { col(sum) / count })

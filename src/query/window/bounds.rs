@@ -270,11 +270,13 @@ impl Cursor {
         self.found.drain(..count);
     }
 
-    /// No bound that is still to come is before this; `None` where it is the start of a partition, whose rows
-    /// need not be held.
+    /// No row before this is at an edge of a frame that is still to come; `None` where it is the start of a partition,
+    /// whose rows need not be held.
     pub(super) fn floor(&self) -> Option<usize> {
         match self.bound {
             Bound { place: Place::Unbounded, is_end: false } => None,
+            // The last row of a frame stands before its end.
+            Bound { is_end: true, .. } => Some(self.floor.saturating_sub(1)),
             _ => Some(self.floor),
         }
     }

@@ -327,6 +327,59 @@ fn graphs_that_grow_beyond_their_bytes_are_refused() {
     assert!(refused(&onnx(X, nodes, vec![], &["Y"])).contains("so many columns"));
 }
 
+/// Numbers of outputs that a few bytes can name are not believed.
+#[test]
+fn outputs_that_no_number_in_the_file_stands_for_are_refused() {
+    for targets in [1 << 21, 1 << 40, i64::MAX, -1] {
+        let attributes = with(stump(LEQ), self::targets(&[0, 0], &[1.0, 2.0]));
+        let told = refused(&regressor(&with(attributes, vec![("n_targets", Int(targets))])));
+        assert!(told.contains("targets"), "{told}");
+    }
+    let empty = |shape: &[i64]| vec![tensor("w", FLOAT, shape, &[])];
+    for outputs in [1 << 40, i64::MAX] {
+        let product = node("", "MatMul", &["X", "w"], &["Y"], &[]);
+        let general = |across: i64| node("", "Gemm", &["X", "w"], &["Y"], &[("transB", Int(across))]);
+        for (nodes, shape) in [
+            (vec![product], [0, outputs]),
+            (vec![general(0)], [0, outputs]),
+            (vec![general(1)], [outputs, 0]),
+            // Of no columns, which are as many as the matrix has rows.
+            (
+                vec![
+                    node("", "Gather", &["X", "w"], &["n"], &[("axis", Int(1))]),
+                    node("", "MatMul", &["n", "w"], &["Y"], &[]),
+                ],
+                [0, outputs],
+            ),
+        ] {
+            let told = refused(&onnx(X, nodes, empty(&shape), &["Y"]));
+            assert!(told.contains("a matrix for"), "{told}");
+        }
+    }
+}
+
+/// Many outputs at one leaf are many bytes, but not many times as much work.
+#[test]
+fn a_leaf_may_speak_of_many_outputs_once_each() {
+    let outputs = 1 << 19;
+    let speaking = |nodes: &[i64], ids: &[i64]| {
+        let (trees, weights) = (vec![0; ids.len()], vec![1.0; ids.len()]);
+        let weights = vec![
+            ("target_treeids", Ints(&trees)),
+            ("target_nodeids", Ints(nodes)),
+            ("target_ids", Ints(ids)),
+            ("target_weights", Floats(&weights)),
+            ("aggregate_function", Text("MAX")),
+            ("n_targets", Int(outputs)),
+        ];
+        regressor(&with(stump(LEQ), weights))
+    };
+    let ids: Vec<i64> = (0..outputs).flat_map(|output| [output, outputs - 1 - output]).collect();
+    let model = read(&speaking(&[1, 2].repeat(outputs as usize), &ids)).unwrap();
+    assert_eq!(model.targets.len(), outputs as usize);
+    assert!(refused(&speaking(&[1, 1], &[3, 3])).contains("two weights for one output"));
+}
+
 /// A pipeline and an ensemble, for tests that damage them.
 pub fn examples() -> Vec<Vec<u8>> {
     let forest = regressor(&with(stump(LEQ), targets(&[0, 0], &[1.0, 2.0])));

@@ -140,6 +140,21 @@ fn leaves_may_have_a_value_for_each_target() {
     }
 }
 
+/// Else a file of a few bytes could ask for as many numbers as it has leaves times outputs.
+#[test]
+fn leaves_do_not_share_their_values() {
+    let mut tree = xgboost_stump(0.5, 1);
+    tree["tree_param"]["size_leaf_vector"] = json!("2");
+    tree["leaf_weights"] = json!([1.0, 2.0, 3.0, 4.0]);
+    for right in [[2, 0, 0], [2, 0, 2]] {
+        tree["right_children"] = json!(right);
+        let mut model = xgboost("reg:squarederror", "0", vec![tree.clone()]);
+        model["learner"]["learner_model_param"]["num_target"] = json!("2");
+        let told = told(&model);
+        assert!(told.contains("values of its own"), "{told}");
+    }
+}
+
 #[test]
 fn linear_boosters_take_what_is_missing_for_nothing() {
     let mut model = xgboost("binary:logistic", "0.5", Vec::new());

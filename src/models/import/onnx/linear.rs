@@ -97,7 +97,7 @@ fn matrix_product(_: &mut Pipeline, _: &Node<'_>, inputs: &[Option<&Value>]) -> 
         [width, outputs] => (width, outputs),
         _ => return Err(unsupported("a product with more than a matrix")),
     };
-    let (width, outputs) = (usize::try_from(width).unwrap_or(0), usize::try_from(outputs).unwrap_or(0));
+    let (width, outputs) = sizes(from, width, outputs)?;
     let coefficients = transposed(&matrix.numbers, width, outputs);
     let form = form(from, &coefficients, vec![0.0; outputs])?;
     Ok(vec![Value::Scores(Scores::new(form, from.ids.clone(), Link::Identity, all(outputs), Vec::new()))])
@@ -110,11 +110,11 @@ fn general_product(_: &mut Pipeline, node: &Node<'_>, inputs: &[Option<&Value>])
     if node.integer("transA", 0)? != 0 {
         return Err(unsupported("a product with transposed rows"));
     }
-    let (rows, across) = (usize::try_from(rows).unwrap_or(0), usize::try_from(across).unwrap_or(0));
     let (coefficients, outputs) = if node.integer("transB", 0)? == 0 {
-        (transposed(&matrix.numbers, rows, across), across)
+        let (width, outputs) = sizes(from, rows, across)?;
+        (transposed(&matrix.numbers, width, outputs), outputs)
     } else {
-        (matrix.numbers.clone(), rows)
+        (matrix.numbers.clone(), sizes(from, across, rows)?.1)
     };
     let (alpha, beta) = (f64::from(node.float("alpha", 1.0)?), f64::from(node.float("beta", 1.0)?));
     let intercepts = match inputs.get(2).copied().flatten() {
@@ -124,6 +124,15 @@ fn general_product(_: &mut Pipeline, node: &Node<'_>, inputs: &[Option<&Value>])
     let coefficients: Vec<f64> = coefficients.iter().map(|coefficient| coefficient * alpha).collect();
     let form = form(from, &coefficients, intercepts.iter().map(|intercept| intercept * beta).collect())?;
     Ok(vec![Value::Scores(Scores::new(form, from.ids.clone(), Link::Identity, all(outputs), Vec::new()))])
+}
+
+/// The sizes of a matrix, which has a number for each column and output: where it has none at all, its shape could say
+/// anything of its outputs.
+fn sizes(from: &Columns, width: i64, outputs: i64) -> Result<(usize, usize)> {
+    match (usize::try_from(width), usize::try_from(outputs)) {
+        (Ok(width), Ok(outputs)) if width == from.ids.len() && width > 0 => Ok((width, outputs)),
+        _ => Err(damaged(format!("a matrix for {width} columns is multiplied with {}", from.ids.len()))),
+    }
 }
 
 fn transposed(numbers: &[f64], rows: usize, across: usize) -> Vec<f64> {

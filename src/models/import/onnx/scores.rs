@@ -6,7 +6,7 @@ use super::pipeline::Pipeline;
 use super::{Operator, Value, damaged, unsupported};
 use crate::error::Result;
 use crate::forest::{Aggregation, Forest};
-use crate::models::import::numbered;
+use crate::models::import::{MOST_FEATURES, numbered};
 use crate::models::{Form, Linear, Link, Norm};
 use crate::task::Task;
 use std::rc::Rc;
@@ -323,6 +323,16 @@ pub(super) fn post_transform(name: &str) -> Result<Link> {
         "PROBIT" => Link::Probit,
         other => return Err(unsupported(format!("the post_transform {other:.40}"))),
     })
+}
+
+/// How many targets a node says that its model has.
+pub(super) fn targets(node: &Node<'_>, name: &str) -> Result<usize> {
+    let written = node.integer(name, 1)?;
+    let targets = usize::try_from(written).map_err(|_| damaged(format!("`{name}` is {written}")))?;
+    if targets > MOST_FEATURES {
+        return Err(unsupported("a model of so many targets").with("targets", targets));
+    }
+    Ok(targets)
 }
 
 /// The link of a single target: runtimes transform it by PROBIT alone.

@@ -3,7 +3,7 @@
 use super::ensemble::precision;
 use super::node::Node;
 use super::pipeline::{Pipeline, columns};
-use super::scores::{Scores, all, post_transform, single_target};
+use super::scores::{Scores, all, post_transform, single_target, targets};
 use super::{Operator, Value, damaged, unsupported};
 use crate::error::Result;
 use crate::forest::{Aggregation, Comparison, Forest, Missing, Precision, Rule, Side};
@@ -86,7 +86,7 @@ pub(super) struct Ensemble {
     features: usize,
     outputs: usize,
     base: Vec<f64>,
-    /// Output and weight, by leaf.
+    /// Outputs and weights, by leaf; in the order of the outputs once they are [`checked`](Self::checked).
     weights: Vec<Vec<(u32, f64)>>,
 }
 
@@ -115,11 +115,7 @@ impl Ensemble {
         if self.weights.len() <= leaf {
             self.weights.resize(leaf + 1, Vec::new());
         }
-        let own = &mut self.weights[leaf];
-        if own.iter().any(|(known, _)| *known == output) {
-            return Err(unsupported("a leaf with two weights for one output"));
-        }
-        own.push((output, weight));
+        self.weights[leaf].push((output, weight));
         Ok(())
     }
 
@@ -135,8 +131,15 @@ impl Ensemble {
         Ok(())
     }
 
-    /// The same, if no split is reached twice: neither circles nor trees that share nodes.
-    pub fn checked(self) -> Result<Self> {
+    /// The same, if no split is reached twice (neither circles nor trees that share nodes), and no leaf has two weights
+    /// for one output.
+    pub fn checked(mut self) -> Result<Self> {
+        for own in &mut self.weights {
+            own.sort_by_key(|(output, _)| *output);
+            if own.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+                return Err(unsupported("a leaf with two weights for one output"));
+            }
+        }
         let mut seen = vec![false; self.nodes.len()];
         let mut open = self.roots.clone();
         while let Some(place) = open.pop() {
@@ -180,7 +183,7 @@ impl Ensemble {
                     Some(WrittenNode::Branch { yes, no, .. }) => open.extend([*yes, *no]),
                     Some(WrittenNode::Leaf { leaf }) => {
                         let own = self.weights.get(*leaf).map_or(&[][..], Vec::as_slice);
-                        let speaks = |output: &u32| own.iter().any(|(known, _)| known == output);
+                        let speaks = |output: &u32| own.binary_search_by_key(output, |(known, _)| *known).is_ok();
                         common = Some(match common {
                             None => own.iter().map(|(output, _)| *output).collect(),
                             Some(common) => common.into_iter().filter(speaks).collect(),
@@ -320,7 +323,7 @@ impl Ensemble {
 /// Version 5: leaves have numbers of their own.
 fn tree_ensemble(pipeline: &mut Pipeline, node: &Node<'_>, inputs: &[Option<&Value>]) -> Result<Vec<Value>> {
     let from = columns(inputs, 0)?;
-    let targets = usize::try_from(node.integer("n_targets", 1)?).unwrap_or(0);
+    let targets = targets(node, "n_targets")?;
     let mut ensemble = Ensemble::new(precision(from.element)?, from.ids.len(), targets);
     ensemble.aggregate = match node.integer("aggregate_function", 1)? {
         0 => Aggregate::Average,

@@ -107,7 +107,7 @@ fn one(tree: &Document, output: usize, weight: f32, shape: &Shape) -> Result<Tre
         if width != shape.outputs {
             return Err(damaged("its leaves have another number of values than the model has outputs"));
         }
-        let leaves = VectorLeaves::read(tree, count, width)?;
+        let mut leaves = VectorLeaves::read(tree, count, width)?;
         return grow(&mut seen, 0, None, width, |node| match nodes.branch(node)? {
             Some(branch) => branch.checked(shape.features).map(Part::Branch),
             None => leaves.values(node, nodes.right[node], weight).map(Part::Leaf),
@@ -241,6 +241,8 @@ struct VectorLeaves<'a> {
     width: usize,
     /// Whether a leaf's number stands in place of its right child (since 3.1); else it is the node's.
     numbered: bool,
+    /// Which values a leaf has taken: leaves that shared them would be more than the file has bytes for.
+    taken: Vec<bool>,
 }
 
 impl<'a> VectorLeaves<'a> {
@@ -250,14 +252,17 @@ impl<'a> VectorLeaves<'a> {
         if !numbered && nodes.checked_mul(width) != Some(weights.len()) {
             return Err(damaged("`base_weights` has another length"));
         }
-        Ok(Self { weights, width, numbered })
+        Ok(Self { weights, width, numbered, taken: vec![false; weights.len() / width] })
     }
 
-    fn values(&self, node: usize, right: f64, weight: f32) -> Result<Vec<f64>> {
+    fn values(&mut self, node: usize, right: f64, weight: f32) -> Result<Vec<f64>> {
         let number = if self.numbered { whole(right) } else { Some(node) };
-        let start = number.and_then(|number| number.checked_mul(self.width));
-        let values = start.and_then(|start| self.weights.get(start..start.checked_add(self.width)?));
-        let values = values.ok_or_else(|| damaged("a leaf has no values").with("node", node))?;
+        let free = number.and_then(|number| self.taken.get_mut(number).map(|taken| !std::mem::replace(taken, true)));
+        let values = match (number, free) {
+            (Some(number), Some(true)) => self.weights.get(number * self.width..(number + 1) * self.width),
+            _ => None,
+        };
+        let values = values.ok_or_else(|| damaged("a leaf has no values of its own").with("node", node))?;
         values.iter().map(|value| leaf(*value, weight)).collect()
     }
 }
