@@ -135,7 +135,7 @@ fn text(examined: &[Examined]) -> String {
             ("identity", identity.source.clone()),
             ("access key", key),
             ("endpoint", identity.endpoint.clone()),
-            ("region", identity.region.clone()),
+            ("region", identity.region.clone().unwrap_or_else(|| "-".to_owned())),
         ];
         text.push_str(&format!("\n\n{}", pairs(&facts)));
     }

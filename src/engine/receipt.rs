@@ -4,6 +4,7 @@ use super::forecast::Takes;
 use crate::error::{Error, Result};
 use crate::interval::Interval;
 use crate::lake::{Location, Put};
+use crate::query::polars::TableRead;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -131,6 +132,9 @@ pub struct Receipt {
     pub metrics: serde_json::Value,
     /// Bytes of the files that the scan selected.
     pub bytes_read: u64,
+    /// How Polars has read each table of the SQL, where it was the engine.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub polars: Option<Vec<TableRead>>,
     /// What the run was predicted to take, by statistics, before anything was read.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub predicted: Option<Takes>,

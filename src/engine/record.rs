@@ -112,6 +112,7 @@ impl Receipt {
             gates: Value::Null,
             metrics: Value::Null,
             bytes_read: 0,
+            polars: None,
             predicted: None,
             actual: None,
             started_at: now,

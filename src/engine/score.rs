@@ -294,6 +294,7 @@ impl Scoring<'_> {
         let mut writer = self.predictions.stage(&schema)?;
         run.identify(fingerprint);
         run.receipt.bytes_read = query.bytes();
+        run.receipt.polars = query.reads();
         run.expect(query.scoring_takes(self.engine)?);
         run.steps.begin("score");
         let imported = model.artifact.origin.is_some();

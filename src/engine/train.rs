@@ -93,6 +93,7 @@ impl Training<'_> {
         let recipe = recipe(plan, &query.schema())?;
         run.identify(fingerprint.clone());
         run.receipt.bytes_read = query.bytes();
+        run.receipt.polars = query.reads();
         let recipe = Arc::new(recipe);
         let encoding = recipe.algorithm.encoding();
         run.expect(query.training_takes(engine, encoding)?);

@@ -3,7 +3,7 @@
 //! Libraries wrap each other's errors several layers deep, and some pass on only the text. What
 //! decides is the cause that is ours or the system's, wherever in the chain it is.
 
-use super::s3::Failure;
+use super::bucket::Failure;
 use crate::error::{Error, ErrorKind};
 use std::error::Error as StdError;
 use std::io;
@@ -194,6 +194,9 @@ mod tests {
         let text = |text: &str| kind_of_causes(&io::Error::other(text.to_owned()));
         assert_eq!(text("get_bytes error: Connection reset by peer (os error 104)"), ErrorKind::Transient);
         assert_eq!(text("no such file: /lake/503/429/connection/a.parquet"), ErrorKind::Failed);
-        assert_eq!(text(&format!("x: {}", Failure::busy("503 SlowDown"))), ErrorKind::Transient);
+        assert_eq!(
+            text(&format!("x: {}", Failure::busy(super::super::bucket::Cloud::S3, "503 SlowDown"))),
+            ErrorKind::Transient
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! A place in an object store.
 
 use super::errors::{from_store, is_absent};
-use super::open;
+use super::{azure, open};
 use crate::error::{Error, Result, ResultExt};
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -231,11 +231,12 @@ impl Location {
 }
 
 impl fmt::Display for Location {
-    /// A local place as its path, any other as its URL.
+    /// A local place as its path, any other as its URL, in the form in which it is written.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.local_path() {
-            Some(path) => write!(out, "{}", path.display()),
-            None => write!(out, "{}", self.url),
+        match (self.local_path(), azure::shown(&self.url)) {
+            (Some(path), _) => write!(out, "{}", path.display()),
+            (None, Some(shown)) => write!(out, "{shown}"),
+            (None, None) => write!(out, "{}", self.url),
         }
     }
 }

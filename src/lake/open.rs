@@ -3,21 +3,28 @@
 //! To add a scheme: its name in [`SCHEMES`] and an arm in [`open`]. The arm gives the store whatever
 //! credentials it needs and keeps none in the URL.
 
+use super::bucket::Identity;
 use super::durable::DurableLocal;
 use super::location::Location;
-use super::s3::{self, Identity};
+use super::{azure, gcs, s3};
 use crate::error::{Error, Result, did_you_mean};
 use object_store::path::Path as StorePath;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use url::Url;
 
-const SCHEMES: &[&str] = &["file", "s3"];
+const SCHEMES: &[&str] = &["file", "s3", "gs", "az", "abfss"];
+
+/// The environment of this process.
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
 
 /// The location that `text` names; a relative path is taken from `base`.
 pub(super) fn open(text: &str, base: &Path) -> Result<Location> {
     if text.trim().is_empty() {
-        return Err(Error::usage("a location is empty").hint("write a path, file:///path or s3://bucket/prefix"));
+        return Err(Error::usage("a location is empty")
+            .hint("write a path, file:///path, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"));
     }
     let Some((scheme, _)) = text.split_once("://") else {
         // The project of a job that lies in a bucket is that bucket.
@@ -31,14 +38,21 @@ pub(super) fn open(text: &str, base: &Path) -> Result<Location> {
     match url.scheme() {
         "file" => local(&file_path(&url).map_err(place)?),
         // Hadoop's name for the same.
-        "s3" | "s3a" => bucket(&url).map_err(place),
-        _ => Err(place(Error::usage("unknown scheme of a location").with("scheme", scheme).hint(
-            match did_you_mean(url.scheme(), SCHEMES.iter().copied()) {
-                Some(near) => format!("did you mean `{near}://`?"),
-                None => format!("schemes are {}; a path without one is local", SCHEMES.join(", ")),
-            },
-        ))),
+        "s3" | "s3a" => bucket(&url, &S3).map_err(place),
+        "gs" | "gcs" => bucket(&url, &GCS).map_err(place),
+        _ => match container(&url).map_err(place)? {
+            Some(location) => Ok(location),
+            None => Err(place(unknown(scheme, url.scheme()))),
+        },
     }
+}
+
+fn unknown(written: &str, scheme: &str) -> Error {
+    let hint = match did_you_mean(scheme, SCHEMES.iter().copied()) {
+        Some(near) => format!("did you mean `{near}://`?"),
+        None => format!("schemes are {}; a path without one is local", SCHEMES.join(", ")),
+    };
+    Error::usage("unknown scheme of a location").with("scheme", written).hint(hint)
 }
 
 /// `text` without userinfo, query and fragment; only the scheme where it cannot be parsed, since
@@ -48,9 +62,12 @@ fn shown(text: &str) -> String {
         let scheme = text.split("://").next().unwrap_or_default();
         return format!("{scheme}://...");
     };
-    // Both fail only for URLs that cannot have them.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
+    // Azure's containers stand where others have a user.
+    if url.password().is_some() || !url.scheme().starts_with("abfs") {
+        // Both fail only for URLs that cannot have them.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+    }
     url.set_query(None);
     url.set_fragment(None);
     url.to_string()
@@ -61,33 +78,75 @@ fn shown(text: &str) -> String {
 /// # Errors
 /// Usage: credentials or settings that are incomplete or contradict each other.
 pub fn identity(location: &Location) -> Result<Option<Identity>> {
-    match (location.url().scheme(), location.url().host_str()) {
+    let url = location.url();
+    match (url.scheme(), url.host_str()) {
         ("s3", Some(bucket)) => s3::identity(bucket).map(Some),
-        _ => Ok(None),
+        ("gs", Some(bucket)) => gcs::identity(bucket).map(Some),
+        _ => match azure::Place::of(url, &environment)? {
+            Some((place, _)) => azure::identity(&place).map(Some),
+            None => Ok(None),
+        },
     }
 }
 
-fn bucket(url: &Url) -> Result<Location> {
+/// A cloud whose locations are a bucket and a path.
+struct Buckets {
+    scheme: &'static str,
+    open: fn(&str) -> Result<Arc<dyn object_store::ObjectStore>>,
+    /// Where credentials belong.
+    credentials: &'static str,
+    /// Where the server's address belongs.
+    endpoint: &'static str,
+}
+
+const S3: Buckets = Buckets {
+    scheme: "s3",
+    open: s3::open,
+    credentials: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+    endpoint: "AWS_ENDPOINT_URL",
+};
+
+const GCS: Buckets = Buckets {
+    scheme: "gs",
+    open: gcs::open,
+    credentials: "set GOOGLE_APPLICATION_CREDENTIALS to the file of a service account",
+    endpoint: "GOOGLE_BASE_URL",
+};
+
+fn bucket(url: &Url, cloud: &Buckets) -> Result<Location> {
+    let Buckets { scheme, open, credentials, endpoint } = cloud;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(Error::usage("credentials do not belong into a location")
-            .hint("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"));
+        return Err(Error::usage("credentials do not belong into a location").hint(*credentials));
     }
     if url.query().is_some() || url.fragment().is_some() || url.port().is_some() {
-        return Err(Error::usage("a location in S3 is a bucket and a path, and nothing else")
-            .hint("write s3://bucket/path; the server's address goes into AWS_ENDPOINT_URL"));
+        return Err(Error::usage("a location in a bucket is the bucket and a path, and nothing else")
+            .hint(format!("write {scheme}://bucket/path; the server's address goes into {endpoint}")));
     }
     let name = url.host_str().unwrap_or_default();
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     if !(3..=255).contains(&name.len()) || !name.bytes().all(is_name) {
-        return Err(Error::usage("this is not the name of a bucket").hint("write s3://bucket/path"));
+        return Err(Error::usage("this is not the name of a bucket").hint(format!("write {scheme}://bucket/path")));
     }
-    let path = url.path().trim_matches('/');
+    within(format!("{scheme}://{name}"), url.path().trim_matches('/'), || open(name))
+}
+
+/// A container of Azure's; nothing where the URL is none.
+fn container(url: &Url) -> Result<Option<Location>> {
+    let Some((place, path)) = azure::Place::of(url, &environment)? else { return Ok(None) };
+    within(format!("az://{}", place.name()), &path, || azure::open(&place)).map(Some)
+}
+
+/// A path, as URLs write it, in what `root` names.
+fn within(
+    root: String,
+    path: &str,
+    store: impl FnOnce() -> Result<Arc<dyn object_store::ObjectStore>>,
+) -> Result<Location> {
     let within =
         StorePath::from_url_path(path).map_err(|reason| Error::usage("the path can't be used").because(reason))?;
-    let plain = format!("s3://{name}/{path}");
-    let plain = Url::parse(plain.trim_end_matches('/'))
+    let plain = Url::parse(format!("{root}/{path}").trim_end_matches('/'))
         .map_err(|reason| Error::usage("the location is not a URL").because(reason))?;
-    Ok(Location::with_store(plain, s3::open(name)?, within))
+    Ok(Location::with_store(plain, store()?, within))
 }
 
 fn file_path(url: &Url) -> Result<PathBuf> {
@@ -136,8 +195,16 @@ mod tests {
 
     #[test]
     fn secrets_are_never_shown() {
-        for text in ["s3://AKID:HIDDEN@bucket/p?token=HIDDEN#HIDDEN", "s3://AKID:HID/DEN@bucket:x", "s4://u:HIDDEN@h/p"]
-        {
+        for text in [
+            "s3://AKID:HIDDEN@bucket/p?token=HIDDEN#HIDDEN",
+            "s3://AKID:HID/DEN@bucket:x",
+            "s4://u:HIDDEN@h/p",
+            "gs://AKID:HIDDEN@bucket/p",
+            "abfss://lake:HIDDEN@acme.dfs.core.windows.net/p",
+            "az://lake/p?sv=1&sig=HIDDEN",
+            "https://acme.blob.core.windows.net/lake/p?sig=HIDDEN",
+            "https://user:HIDDEN@example.com/p?x=HIDDEN",
+        ] {
             let error = open(text, Path::new("/")).unwrap_err();
             let told = format!("{error:?}");
             assert!(!told.contains("HID") && !told.contains("AKID"), "{told}");
@@ -148,6 +215,8 @@ mod tests {
     fn unknown_schemes_are_refused_with_the_nearest() {
         let error = open("s4://bucket/x", Path::new("/")).unwrap_err();
         assert!(error.hint_text().unwrap().contains("s3"), "{error:?}");
+        let error = open("https://example.com/x", Path::new("/")).unwrap_err();
+        assert!(error.message().contains("unknown scheme"), "{error:?}");
         let error = open("files:///x", Path::new("/")).unwrap_err();
         assert!(error.hint_text().unwrap().contains("`file://`"), "{error:?}");
         assert!(open("", Path::new("/")).is_err());

@@ -15,7 +15,7 @@ pub fn delta_builder(location: &Location) -> DeltaResult<DeltaTableBuilder> {
     static KNOWN: Once = Once::new();
     KNOWN.call_once(|| {
         // delta-rs knows its local log store under `file` only. For a store with put-if-absent the same one is right.
-        if let Ok(scheme) = Url::parse("s3://") {
+        for scheme in ["s3://", "gs://", "az://"].iter().filter_map(|scheme| Url::parse(scheme).ok()) {
             logstore_factories().insert(scheme, Arc::new(PutIfAbsent));
         }
     });

@@ -182,11 +182,16 @@ fn path(text: &str) -> Result<(), Fault> {
 
 /// Whether a text is the URL of an object, and nothing more: who asks for it is said by the environment, never by a URL.
 pub(in crate::job) fn is_in_bucket(text: &str) -> bool {
-    let Some((bucket, key)) = ["s3://", "s3a://"].iter().find_map(|scheme| text.strip_prefix(scheme)?.split_once('/'))
-    else {
+    const BUCKETS: &[&str] = &["s3://", "s3a://", "gs://", "gcs://", "az://", "abfs://", "abfss://"];
+    let Some((bucket, key)) = BUCKETS.iter().find_map(|scheme| text.strip_prefix(scheme)?.split_once('/')) else {
         return false;
     };
-    !bucket.is_empty() && !bucket.contains(':') && !key.is_empty() && !text.contains(['@', '?', '#'])
+    // A container of Azure's stands before its account's host.
+    let bucket = match bucket.split_once('@') {
+        Some((container, host)) if text.starts_with("abfs") && !container.is_empty() => host,
+        _ => bucket,
+    };
+    !bucket.is_empty() && !bucket.contains([':', '@']) && !key.is_empty() && !key.contains(['@', '?', '#'])
 }
 
 fn output(text: &str) -> Result<(), Fault> {

@@ -11,44 +11,21 @@
 //! | `AWS_MAX_ATTEMPTS` | how often a request is sent at most |
 //! | `AWS_VIRTUAL_HOSTED_STYLE_REQUEST`, `AWS_SERVER_SIDE_ENCRYPTION`, ... | as object_store reads them: [`PASSED_ON`] |
 
-mod failure;
 mod identity;
 mod process;
 mod profile;
-mod store;
 
-pub use failure::{Failure, clock_offset};
-pub use identity::Identity;
-
+use super::bucket::{self, Clients, Cloud, Endpoint, Environment, Identity, Opened};
 use crate::error::{Error, Result};
-use identity::Chosen;
-use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
-use object_store::limit::LimitStore;
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+use object_store::ObjectStore;
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, S3ConditionalPut};
 use profile::Profiles;
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-use std::time::Duration;
-use store::Bucket;
-use url::Url;
+use std::sync::Arc;
 
-/// Gives the value of an environment variable.
-type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+/// A source of credentials for S3.
+type Chosen = bucket::Chosen<AwsCredential>;
 
-/// The first wait before a request is repeated; later ones are longer, each drawn at random.
-const BACKOFF_FIRST: Duration = Duration::from_millis(100);
-/// The longest wait.
-const BACKOFF_MOST: Duration = Duration::from_secs(10);
-/// How often a request is sent at most, unless `AWS_MAX_ATTEMPTS` says otherwise.
-const ATTEMPTS: usize = 8;
-/// No request is repeated after this long.
-const RETRY_TIME: Duration = Duration::from_secs(120);
-/// How long a connection may take to stand.
-const CONNECT_TIME: Duration = Duration::from_secs(5);
-/// How long a request may take with its answer. A read that is cut off here goes on where it was.
-const REQUEST_TIME: Duration = Duration::from_secs(120);
-/// Requests to a bucket under way at once.
-const CONCURRENT: usize = 64;
+const ENDPOINT: Endpoint = Endpoint { cloud: Cloud::S3, variable: "AWS_ENDPOINT_URL", allow: "AWS_ALLOW_HTTP" };
 
 /// Settings that object_store understands and that are handed on as they are.
 const PASSED_ON: &[&str] = &[
@@ -72,22 +49,16 @@ struct Settings {
 
 impl Settings {
     fn read(environment: Environment<'_>, profiles: &Profiles) -> Result<Self> {
-        let set = |name: &str| environment(name).filter(|value| !value.is_empty());
+        let set = |name: &str| bucket::set(environment, name);
         let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"].iter().find_map(|name| set(name));
         let endpoint = endpoint.or_else(|| profiles.setting("endpoint_url").map(str::to_owned));
         let region = set("AWS_REGION").or_else(|| set("AWS_DEFAULT_REGION"));
         let region = region.or_else(|| profiles.setting("region").map(str::to_owned));
-        let allow_http = set("AWS_ALLOW_HTTP").is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
-        let attempts = match set("AWS_MAX_ATTEMPTS") {
-            None => ATTEMPTS,
-            Some(text) => match text.parse() {
-                Ok(attempts @ 1..=100) => attempts,
-                _ => return Err(Error::usage("AWS_MAX_ATTEMPTS is not a number from 1 to 100")),
-            },
-        };
+        let allow_http = bucket::is_on(environment, "AWS_ALLOW_HTTP");
+        let attempts = bucket::attempts(environment, "AWS_MAX_ATTEMPTS")?;
         let passed_on = PASSED_ON.iter().filter_map(|name| Some((name.to_lowercase().parse().ok()?, set(name)?)));
         Ok(Self {
-            endpoint: endpoint.map(|endpoint| check_endpoint(&endpoint, allow_http)).transpose()?,
+            endpoint: endpoint.map(|endpoint| ENDPOINT.check(&endpoint, allow_http)).transpose()?,
             region: region.unwrap_or_else(|| "us-east-1".to_owned()),
             allow_http,
             attempts,
@@ -97,20 +68,10 @@ impl Settings {
 
     /// Bare settings with retries and time-outs, for stores and for those who ask for credentials.
     fn builder(&self, attempts: usize) -> AmazonS3Builder {
-        let retry = RetryConfig {
-            backoff: BackoffConfig { init_backoff: BACKOFF_FIRST, max_backoff: BACKOFF_MOST, base: 2.0 },
-            max_retries: attempts - 1,
-            retry_timeout: RETRY_TIME,
-        };
-        let client = ClientOptions::new()
-            .with_connect_timeout(CONNECT_TIME)
-            .with_timeout(REQUEST_TIME)
-            .with_pool_max_idle_per_host(CONCURRENT)
-            .with_allow_http(self.allow_http);
         let builder = AmazonS3Builder::new()
             .with_region(&self.region)
-            .with_retry(retry)
-            .with_client_options(client)
+            .with_retry(bucket::retry(attempts))
+            .with_client_options(bucket::client_options(self.allow_http))
             .with_conditional_put(S3ConditionalPut::ETagMatch);
         match &self.endpoint {
             Some(endpoint) => builder.with_endpoint(endpoint),
@@ -127,39 +88,11 @@ impl Settings {
         let passed_on = self.passed_on.iter();
         let builder = passed_on.fold(builder, |builder, (key, value)| builder.with_config(*key, value));
         builder.build().map_err(|source| {
-            Error::usage("the settings of S3 in the environment can't be used").because(failure::clean(source))
+            Error::usage("the settings of S3 in the environment can't be used")
+                .because(bucket::clean(Cloud::S3, source))
         })
     }
 }
-
-/// Refuses an endpoint that would send data in the clear without being told to, or that holds a password.
-fn check_endpoint(endpoint: &str, allow_http: bool) -> Result<String> {
-    let wrong = |what: &str| Error::usage(format!("the endpoint of S3 {what}"));
-    let url =
-        Url::parse(endpoint).map_err(|_| wrong("is not a URL").hint("write https://host or https://host:port"))?;
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong("holds more than a host").hint("keys do not belong into AWS_ENDPOINT_URL"));
-    }
-    match url.scheme() {
-        "https" => {}
-        "http" if allow_http => {}
-        "http" => {
-            return Err(wrong("is http://, so that anybody on the way could read the data")
-                .with("endpoint", endpoint)
-                .hint("use https://, or set AWS_ALLOW_HTTP=true where the network is trusted"));
-        }
-        _ => return Err(wrong("is neither https:// nor http://")),
-    }
-    Ok(endpoint.trim_end_matches('/').to_owned())
-}
-
-struct Opened {
-    store: Arc<dyn ObjectStore>,
-    identity: Identity,
-}
-
-/// The buckets that this process has opened: their connections and credentials are used again.
-static OPENED: LazyLock<Mutex<HashMap<String, Arc<Opened>>>> = LazyLock::new(Mutex::default);
 
 /// The store of a bucket, opened once a process. No request is made yet.
 ///
@@ -178,44 +111,32 @@ pub(super) fn identity(bucket: &str) -> Result<Identity> {
 }
 
 fn opened(bucket: &str) -> Result<Arc<Opened>> {
-    let mut all = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = all.get(bucket) {
-        return Ok(Arc::clone(known));
-    }
-    let environment = |name: &str| std::env::var(name).ok();
-    let opened = Arc::new(connect(bucket, &environment)?);
-    all.insert(bucket.to_owned(), Arc::clone(&opened));
-    Ok(opened)
+    bucket::opened(Cloud::S3, bucket, |environment| connect(bucket, environment))
 }
 
 fn connect(bucket: &str, environment: Environment<'_>) -> Result<Opened> {
     let profiles = Profiles::read(environment)?;
     let settings = Settings::read(environment, &profiles)?;
     let chosen = identity::choose(environment, &profiles, &settings)?;
-    let store = Bucket {
-        name: bucket.to_owned(),
-        patient: Arc::new(LimitStore::new(settings.client(bucket, &chosen, settings.attempts)?, CONCURRENT)),
-        once: LimitStore::new(settings.client(bucket, &chosen, 1)?, CONCURRENT),
-        retries: settings.attempts - 1,
+    let clients = Clients {
+        patient: Arc::new(settings.client(bucket, &chosen, settings.attempts)?),
+        once: Arc::new(settings.client(bucket, &chosen, 1)?),
+        attempts: settings.attempts,
+        lists_from: true,
     };
     let identity = Identity {
         source: chosen.source,
         access_key: chosen.access_key,
         endpoint: settings.endpoint.unwrap_or_else(|| "Amazon's".to_owned()),
-        region: settings.region,
+        region: Some(settings.region),
     };
-    Ok(Opened { store: Arc::new(store), identity })
+    Ok(Opened::new(Cloud::S3, bucket.to_owned(), clients, identity))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::bucket::environment;
     use super::*;
-
-    pub(super) fn environment(pairs: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> {
-        let pairs: HashMap<String, String> =
-            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        move |name| pairs.get(name).cloned()
-    }
 
     #[test]
     fn http_is_refused_unless_it_is_allowed() {
@@ -225,7 +146,7 @@ mod tests {
         assert!(refused.hint_text().unwrap().contains("AWS_ALLOW_HTTP"), "{refused:?}");
         let opened = with(&[("AWS_ENDPOINT_URL", "http://127.0.0.1:1/"), ("AWS_ALLOW_HTTP", "true")]).unwrap();
         assert_eq!(opened.identity.endpoint, "http://127.0.0.1:1");
-        assert_eq!(opened.identity.region, "us-east-1");
+        assert_eq!(opened.identity.region.as_deref(), Some("us-east-1"));
         assert!(!format!("{:?}", opened.store).contains("HIDDEN"));
         for bad in ["ftp://h", "https://user:HIDDEN@h", "nothing", "https://h?x=HIDDEN"] {
             let error = with(&[("AWS_ENDPOINT_URL", bad)]).err().unwrap();
@@ -236,6 +157,6 @@ mod tests {
         let opened =
             with(&[("AWS_ENDPOINT_URL", "https://all"), ("AWS_ENDPOINT_URL_S3", "https://s3"), ("AWS_REGION", "eu")]);
         let identity = opened.unwrap().identity;
-        assert_eq!((identity.endpoint.as_str(), identity.region.as_str()), ("https://s3", "eu"));
+        assert_eq!((identity.endpoint.as_str(), identity.region.as_deref()), ("https://s3", Some("eu")));
     }
 }

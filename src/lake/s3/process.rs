@@ -1,6 +1,6 @@
 //! Credentials that a program gives (`credential_process` of a profile), renewed before they end.
 
-use super::failure::{Failure, generic};
+use crate::lake::bucket::{Cloud, Failure, generic};
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use object_store::CredentialProvider;
@@ -67,7 +67,7 @@ impl CredentialProvider for ProcessProvider {
 
 /// What the program says on its standard output is never told: it holds the secret.
 fn run(command: &str) -> object_store::Result<(AwsCredential, Option<DateTime<Utc>>)> {
-    let failed = |what: String| generic(Failure::no_identity(&format!("credential_process {what}")));
+    let failed = |what: String| generic(Failure::no_identity(Cloud::S3, &format!("credential_process {what}")));
     let mut shell = Command::new("sh");
     let shell = shell.args(["-c", command]).stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = shell.output().map_err(|source| failed(format!("can't be started: {}", source.kind())))?;

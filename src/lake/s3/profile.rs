@@ -3,8 +3,8 @@
 //! Profiles that log in somewhere (`sso_...`, `role_arn`) are refused by name: another program has to
 //! do that, and `credential_process` lets it.
 
-use super::Environment;
 use crate::error::{Error, Result, did_you_mean};
+use crate::lake::bucket::Environment;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -162,8 +162,8 @@ fn settings(text: &str) -> impl Iterator<Item = (&str, String, String)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::environment;
     use super::*;
+    use crate::lake::bucket::environment;
 
     const CONFIG: &str = "[default]\nregion = eu-central-1\n\n[profile login]\nsso_session = x\n\
                           [profile run]\ncredential_process = /bin/give --all # remark\nendpoint_url=https://h\n\

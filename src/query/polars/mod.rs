@@ -55,7 +55,7 @@ use frame::{Frame, Fresh};
 use futures::{StreamExt, TryStreamExt};
 use polars::prelude as pl;
 use scan::Opened;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use translate::Translator;
@@ -69,7 +69,7 @@ const CHUNK_ROWS: NonZeroUsize = NonZeroUsize::MIN.saturating_add((1 << 16) - 1)
 const BATCH_ROWS: usize = 8192;
 
 /// How Polars reads a table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableRead {
     /// The table's name in SQL.
     pub table: String,

@@ -92,6 +92,27 @@ impl Log {
     }
 }
 
+impl Log {
+    /// Several deletion vectors in one file, in a folder of this name of two letters.
+    pub fn deletion_vectors_in_one_file(&self, folder: &str, vectors: &[&[u32]]) -> Vec<Value> {
+        let id = format!("{folder}{}", z85(&hex(&UUID.replace('-', ""))));
+        let (mut bytes, mut told) = (vec![1_u8], Vec::new());
+        for deleted in vectors {
+            let data = roaring(deleted);
+            told.push(
+                json!({"storageType": "u", "pathOrInlineDv": id, "offset": bytes.len(), "sizeInBytes": data.len(),
+                "cardinality": deleted.len()}),
+            );
+            bytes.extend((data.len() as u32).to_be_bytes());
+            bytes.extend(&data);
+            bytes.extend(crc32(&data).to_be_bytes());
+        }
+        fs::create_dir_all(self.root.join(folder)).unwrap();
+        fs::write(self.root.join(folder).join(format!("deletion_vector_{UUID}.bin")), bytes).unwrap();
+        told
+    }
+}
+
 const UUID: &str = "3a0d65cd-4056-49b8-937b-95f9e3ee90e5";
 
 /// A deletion vector inside the action itself.

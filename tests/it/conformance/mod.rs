@@ -2,7 +2,9 @@
 //! shared conformance tables by their manifests, and tables that are made here by hand.
 
 mod cells;
+mod combined;
 mod delta;
+mod hostile;
 mod ids;
 pub mod log;
 mod made;

@@ -259,3 +259,36 @@ async fn more_rows_than_memory_are_put_aside_and_sorted() {
     }
     assert_eq!(next, rows);
 }
+
+/// A job's receipt tells what its plan told.
+#[test]
+fn receipts_tell_how_tables_were_read() {
+    let folder = tempfile::tempdir().unwrap();
+    crate::risk::make(folder.path(), "jobs/risk.toml", "sql/risk.sql");
+    let job = folder.path().join("jobs/risk.toml").display().to_string();
+    let lake = folder.path().join("lake/transactions").display().to_string();
+    let csv = folder.path().join("lake/transactions.csv").display().to_string();
+    let table = format!("t={lake}");
+    let copied = ["query", "SELECT * FROM t ORDER BY transaction_id", "--table", &table, "--out", &csv];
+    crate::command::run(&copied).expect(0);
+    let on_day = |command: &str, more: &[&str]| {
+        let args = [&[command, &job, "--interval", "2018-06-10"], more].concat();
+        crate::command::run_json(&args).expect(0).json()
+    };
+    let polars = ["--set", "features.engine=polars"];
+    let natively = serde_json::json!([{"table": "transactions", "natively": true, "because": null}]);
+    assert_eq!(on_day("train", &polars)["polars"], natively);
+    assert_eq!(on_day("plan", &polars)["tables"][0]["polars"], natively[0]);
+    assert_eq!(on_day("score", &polars)["polars"], natively);
+
+    let from_csv = format!("tables.transactions.path={csv}");
+    let home = format!("home={}", folder.path().join("other").display());
+    let more = ["--set", &from_csv, "--set", &home];
+    let receipt = on_day("train", &[&polars[..], &more].concat());
+    assert_eq!(
+        receipt["polars"],
+        serde_json::json!([{"table": "transactions", "natively": false, "because": "csv files"}])
+    );
+    let other = on_day("score", &more);
+    assert!(other.get("polars").is_none(), "{other}");
+}

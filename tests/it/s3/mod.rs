@@ -3,10 +3,10 @@
 
 mod identities;
 mod polars;
-mod proxy;
+pub mod proxy;
 mod real;
 mod secrets;
-mod server;
+pub mod server;
 mod services;
 
 use crate::command::Outcome;

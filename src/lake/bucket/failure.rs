@@ -1,9 +1,10 @@
-//! What went wrong at S3, without anything that must not be told.
+//! What went wrong at a bucket, without anything that must not be told.
 //!
-//! The library's errors carry URLs, and bodies of answers in which servers repeat access keys, the
-//! text that was signed and session tokens. Nothing of that gets past [`clean`]: a [`Failure`] keeps
-//! the status, the server's code word and the system's last word, and says what to do.
+//! The library's errors carry URLs (with Azure's SAS tokens in them), and bodies of answers in which servers
+//! repeat access keys, the text that was signed and session tokens. Nothing of that gets past [`clean`]: a
+//! [`Failure`] keeps the status, the server's code word and the system's last word, and says what to do.
 
+use super::Cloud;
 use crate::error::ErrorKind;
 use crate::lake::errors::LATER;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
@@ -12,9 +13,10 @@ use object_store::client::{HttpError, HttpErrorKind};
 use std::error::Error as StdError;
 use std::fmt;
 
-/// Why S3 did not do what was asked.
+/// Why a bucket did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
+    cloud: Cloud,
     trouble: Trouble,
     /// Status and code of the answer, or the system's words. Never a body, never a URL.
     detail: String,
@@ -46,13 +48,13 @@ impl Failure {
     pub const TRANSIENT: &'static str = "(transient)";
 
     /// Throttled, out of reach, or broken in itself.
-    pub fn busy(detail: &str) -> Self {
-        Self { trouble: Trouble::Busy, detail: detail.to_owned() }
+    pub(in crate::lake) fn busy(cloud: Cloud, detail: &str) -> Self {
+        Self { cloud, trouble: Trouble::Busy, detail: detail.to_owned() }
     }
 
     /// No credentials came from `whose`.
-    pub fn no_identity(whose: &str) -> Self {
-        Self { trouble: Trouble::Identity, detail: whose.to_owned() }
+    pub(in crate::lake) fn no_identity(cloud: Cloud, whose: &str) -> Self {
+        Self { cloud, trouble: Trouble::Identity, detail: whose.to_owned() }
     }
 
     /// Who must act.
@@ -71,34 +73,62 @@ impl Failure {
             Trouble::Absent => "nothing lies there",
             Trouble::Condition => "somebody else has changed it meanwhile: run the command again",
             Trouble::Refused => "`lakemill doctor JOB` tells which identity is used; give it the right to do this",
-            Trouble::Credentials => {
-                "check the access key and its secret; `lakemill doctor JOB` tells where they come from"
-            }
+            Trouble::Credentials => match self.cloud {
+                Cloud::S3 => "check the access key and its secret; `lakemill doctor JOB` tells where they come from",
+                Cloud::Gcs => "check the service account and its key; `lakemill doctor JOB` tells where it comes from",
+                Cloud::Azure => {
+                    "check the account's key, the SAS token or the identity; `lakemill doctor JOB` tells which is used"
+                }
+            },
             Trouble::Expired => "renew the session (log in again), then run the same command",
             Trouble::Clock => "set the clock of this machine",
-            Trouble::Bucket => "check the bucket's name and the endpoint; lakemill does not create buckets",
-            Trouble::Region => "set AWS_REGION to the region of the bucket",
+            Trouble::Bucket => match self.cloud {
+                Cloud::Azure => "check the container's name and the account; lakemill does not create containers",
+                _ => "check the bucket's name and the endpoint; lakemill does not create buckets",
+            },
+            Trouble::Region => match self.cloud {
+                Cloud::S3 => "set AWS_REGION to the region of the bucket",
+                _ => "check the endpoint",
+            },
             Trouble::Certificate => "the endpoint's certificate is not one that this system trusts",
-            Trouble::Identity => {
-                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; `lakemill doctor JOB` tells which is used"
-            }
+            Trouble::Identity => match self.cloud {
+                Cloud::S3 => {
+                    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; `lakemill doctor JOB` tells which is used"
+                }
+                Cloud::Gcs => {
+                    "set GOOGLE_APPLICATION_CREDENTIALS to the file of a service account; `lakemill doctor JOB` tells which is used"
+                }
+                Cloud::Azure => {
+                    "set AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN, or give the machine an identity; `lakemill doctor JOB` tells which is used"
+                }
+            },
             Trouble::Other => "`lakemill doctor JOB` tells what this place allows",
         };
         hint.to_owned()
     }
 
     /// From the status and the body of an answer.
-    fn of_answer(status: u16, body: &str) -> Self {
+    fn of_answer(cloud: Cloud, status: u16, body: &str) -> Self {
         let code = word(between(body, "<Code>", "</Code>"));
         let trouble = match (status, code.as_str()) {
-            (_, "NoSuchBucket") => Trouble::Bucket,
+            (_, "NoSuchBucket" | "ContainerNotFound" | "ContainerBeingDeleted" | "ContainerDisabled") => {
+                Trouble::Bucket
+            }
+            // Azure has one code for everything that is wrong with a signature, and tells more in its sentence.
+            (403, "AuthenticationFailed") if body.contains("not valid in the specified time frame") => Trouble::Expired,
+            (403, "AuthenticationFailed") if body.contains("ate header") => Trouble::Clock,
+            (403, "AuthenticationFailed") => Trouble::Credentials,
+            (409, "BlobImmutableDueToPolicy" | "PublicAccessNotPermitted" | "LeaseAlreadyPresent") => Trouble::Refused,
             (_, "ExpiredToken" | "ExpiredTokenException" | "InvalidToken" | "TokenRefreshRequired") => Trouble::Expired,
             (_, "RequestTimeTooSkewed" | "RequestExpired") => Trouble::Clock,
             (_, "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "UnrecognizedClientException") => Trouble::Credentials,
             (_, "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException")
             | (301 | 307 | 308, _) => Trouble::Region,
             (_, "ConditionalRequestConflict" | "OperationAborted") => Trouble::Busy,
-            (_, "SlowDown" | "InternalError" | "RequestTimeout" | "ServiceUnavailable" | "Throttling") => Trouble::Busy,
+            (
+                _,
+                "SlowDown" | "InternalError" | "RequestTimeout" | "ServiceUnavailable" | "Throttling" | "ServerBusy",
+            ) => Trouble::Busy,
             (408 | 425 | 429 | 500.., _) => Trouble::Busy,
             (401, _) => Trouble::Credentials,
             (403, _) => Trouble::Refused,
@@ -113,15 +143,16 @@ impl Failure {
             String::new()
         };
         let skew = if trouble == Trouble::Clock { skew(body) } else { None };
-        Self { trouble, detail: format!("{status} {code}").trim_end().to_owned() + &region + &skew.unwrap_or_default() }
+        let detail = format!("{status} {code}").trim_end().to_owned() + &region + &skew.unwrap_or_default();
+        Self { cloud, trouble, detail }
     }
 
     /// From what happened to a connection.
-    fn of_http(error: &HttpError) -> Self {
+    fn of_http(cloud: Cloud, error: &HttpError) -> Self {
         let last = last_words(error);
         let lower = last.to_lowercase();
         if lower.contains("certificate") {
-            return Self { trouble: Trouble::Certificate, detail: last };
+            return Self { cloud, trouble: Trouble::Certificate, detail: last };
         }
         let what = match error.kind() {
             HttpErrorKind::Connect => "no connection",
@@ -130,38 +161,41 @@ impl Failure {
             // A body that ends too early is a decoding error to the client.
             _ => CUT,
         };
-        Self::busy(&format!("{what}: {last}"))
+        Self::busy(cloud, &format!("{what}: {last}"))
     }
 
     /// The deepest cause that says something.
-    fn of(error: &(dyn StdError + 'static)) -> Self {
+    fn of(cloud: Cloud, error: &(dyn StdError + 'static)) -> Self {
         let mut next = Some(error);
         while let Some(cause) = next {
             if let Some(failure) = cause.downcast_ref::<Self>() {
                 return failure.clone();
             }
             if let Some(http) = cause.downcast_ref::<HttpError>() {
-                return Self::of_http(http);
+                return Self::of_http(cloud, http);
             }
             let text = cause.to_string();
             if let Some(answer) = text.strip_prefix("Server returned non-2xx status code: ") {
                 let status = answer.get(..3).and_then(|digits| digits.parse().ok()).unwrap_or_default();
-                return Self::of_answer(status, answer);
+                return Self::of_answer(cloud, status, answer);
             }
             if let Some(body) = text.strip_prefix("Server returned error response: ") {
-                return Self::of_answer(500, body);
+                return Self::of_answer(cloud, 500, body);
+            }
+            if let Some(status) = batched_status(&text) {
+                return Self::of_answer(cloud, status, "");
             }
             if text.starts_with("Received redirect without LOCATION") {
-                return Self::of_answer(301, "");
+                return Self::of_answer(cloud, 301, "");
             }
             next = cause.source();
         }
-        Self { trouble: Trouble::Other, detail: last_words(error) }
+        Self { cloud, trouble: Trouble::Other, detail: last_words(error) }
     }
 
     /// Whether an error is that of a connection that broke during an answer.
-    pub(super) fn is_cut(error: &Store) -> bool {
-        let failure = Self::of(error);
+    pub(super) fn is_cut(cloud: Cloud, error: &Store) -> bool {
+        let failure = Self::of(cloud, error);
         failure.is_busy() && [BROKEN, CUT].iter().any(|what| failure.detail.starts_with(what))
     }
 
@@ -181,6 +215,7 @@ impl fmt::Display for Failure {
             Trouble::Credentials => "the store does not accept the credentials",
             Trouble::Expired => "the session of the credentials has ended",
             Trouble::Clock => "the clocks of this machine and of the store differ too much",
+            Trouble::Bucket if self.cloud == Cloud::Azure => "there is no such container",
             Trouble::Bucket => "there is no such bucket",
             Trouble::Region => "the bucket is in another region",
             Trouble::Certificate => "the store's certificate is not trusted",
@@ -192,7 +227,8 @@ impl fmt::Display for Failure {
 }
 
 /// The same error of the library without URLs, bodies and keys; what callers branch on stays.
-pub(super) fn clean(error: Store) -> Store {
+pub(in crate::lake) fn clean(cloud: Cloud, error: Store) -> Store {
+    let of = |source: &(dyn StdError + 'static)| Failure::of(cloud, source);
     match error {
         Store::NotSupported { .. }
         | Store::NotImplemented { .. }
@@ -200,33 +236,39 @@ pub(super) fn clean(error: Store) -> Store {
         | Store::JoinError { .. }
         | Store::UnknownConfigurationKey { .. } => error,
         Store::NotFound { path, source } => {
-            let failure = Failure::of(source.as_ref());
+            let failure = of(source.as_ref());
             match failure.trouble {
                 Trouble::Bucket => generic(failure),
                 _ => Store::NotFound { path, source: failure.into() },
             }
         }
         Store::AlreadyExists { path, source } => {
-            let failure = Failure::of(source.as_ref());
-            if failure.is_busy() { generic(failure) } else { Store::AlreadyExists { path, source: failure.into() } }
+            let failure = of(source.as_ref());
+            match failure.trouble {
+                // Whatever was in the way, it was no other writer's object.
+                Trouble::Busy | Trouble::Bucket | Trouble::Refused => generic(failure),
+                _ => Store::AlreadyExists { path, source: failure.into() },
+            }
         }
-        Store::Precondition { path, source } => {
-            Store::Precondition { path, source: Failure::of(source.as_ref()).into() }
-        }
-        Store::NotModified { path, source } => Store::NotModified { path, source: Failure::of(source.as_ref()).into() },
+        Store::Precondition { path, source } => Store::Precondition { path, source: of(source.as_ref()).into() },
+        Store::NotModified { path, source } => Store::NotModified { path, source: of(source.as_ref()).into() },
         Store::PermissionDenied { path, source } => {
-            Store::PermissionDenied { path, source: Failure::of(source.as_ref()).into() }
+            Store::PermissionDenied { path, source: of(source.as_ref()).into() }
         }
-        Store::Unauthenticated { path, source } => {
-            Store::Unauthenticated { path, source: Failure::of(source.as_ref()).into() }
-        }
-        other => generic(Failure::of(&other)),
+        Store::Unauthenticated { path, source } => Store::Unauthenticated { path, source: of(source.as_ref()).into() },
+        other => generic(of(&other)),
     }
 }
 
 /// A failure as an error of the library.
-pub(super) fn generic(failure: Failure) -> Store {
-    Store::Generic { store: "S3", source: failure.into() }
+pub(in crate::lake) fn generic(failure: Failure) -> Store {
+    Store::Generic { store: failure.cloud.name(), source: failure.into() }
+}
+
+/// The status of one object's removal within a batch of Azure's: `... for key x: reason (code: 503)`.
+fn batched_status(text: &str) -> Option<u16> {
+    let (_, status) = text.strip_prefix("Bulk delete request failed ")?.rsplit_once("(code: ")?;
+    status.strip_suffix(')')?.parse().ok()
 }
 
 /// What the innermost cause says, on one line and not long.
@@ -291,15 +333,15 @@ mod tests {
     fn a_body_with_keys_is_reduced_to_its_code() {
         let body = "<Error><Code>SignatureDoesNotMatch</Code><AWSAccessKeyId>AKIASECRET</AWSAccessKeyId>\
                     <StringToSign>x-amz-security-token:SECRET</StringToSign></Error>";
-        let error = clean(answer(403, body));
+        let error = clean(Cloud::S3, answer(403, body));
         let told = format!("{error} {error:?}");
         assert!(!told.contains("SECRET"), "{told}");
         assert!(told.contains("403 SignatureDoesNotMatch"), "{told}");
         assert_eq!(kind_of_causes(&error), ErrorKind::Failed);
         assert!(hint_of_causes(&error).unwrap().contains("secret"));
-        let odd = clean(answer(400, "<Code>https://x?token=SECRET</Code>"));
+        let odd = clean(Cloud::S3, answer(400, "<Code>https://x?token=SECRET</Code>"));
         assert!(!format!("{odd:?}").contains("SECRET"));
-        let url = clean(generic_text("could not GET http://h/b?X-Amz-Signature=SECRET".to_owned()));
+        let url = clean(Cloud::S3, generic_text("could not GET http://h/b?X-Amz-Signature=SECRET".to_owned()));
         assert!(!format!("{url:?}").contains("SECRET"));
     }
 
@@ -318,7 +360,7 @@ mod tests {
             (301, "PermanentRedirect", ErrorKind::Failed, "AWS_REGION"),
             (400, "AuthorizationHeaderMalformed", ErrorKind::Failed, "AWS_REGION"),
         ] {
-            let error = clean(answer(status, &format!("<Code>{code}</Code><Region>eu-west-1</Region>")));
+            let error = clean(Cloud::S3, answer(status, &format!("<Code>{code}</Code><Region>eu-west-1</Region>")));
             assert_eq!(kind_of_causes(&error), kind, "{status} {code}");
             assert!(hint_of_causes(&error).unwrap().contains(hint), "{status} {code}: {error}");
         }
@@ -328,7 +370,7 @@ mod tests {
     fn a_wrong_clock_is_told_with_its_error() {
         let of = |asked: &str, server: &str| {
             let body = format!("<RequestTime>{asked}</RequestTime><ServerTime>{server}</ServerTime>");
-            clean(answer(403, &format!("<Code>RequestTimeTooSkewed</Code>{body}"))).to_string()
+            clean(Cloud::S3, answer(403, &format!("<Code>RequestTimeTooSkewed</Code>{body}"))).to_string()
         };
         assert!(of("20260102T030000Z", "2026-01-02T03:21:05Z").contains("clock is 21 min 5 s behind"));
         assert!(of("20260102T060000Z", "2026-01-02T03:59:00Z").contains("clock is 2 h 1 min ahead"));
@@ -339,9 +381,36 @@ mod tests {
     #[test]
     fn a_missing_bucket_is_not_a_missing_object() {
         let source = || Box::new(answer(404, "<Code>NoSuchBucket</Code>"));
-        let error = clean(Store::NotFound { path: "x".into(), source: source() });
+        let error = clean(Cloud::S3, Store::NotFound { path: "x".into(), source: source() });
         assert!(matches!(error, Store::Generic { .. }) && error.to_string().contains("bucket"), "{error}");
         let source = Box::new(answer(404, "<Code>NoSuchKey</Code>"));
-        assert!(matches!(clean(Store::NotFound { path: "x".into(), source }), Store::NotFound { .. }));
+        assert!(matches!(clean(Cloud::S3, Store::NotFound { path: "x".into(), source }), Store::NotFound { .. }));
+    }
+
+    #[test]
+    fn azures_answers_say_who_must_act() {
+        let body = |code: &str, words: &str| format!("<Error><Code>{code}</Code><Message>{words}</Message></Error>");
+        for (status, code, words, told) in [
+            (403, "AuthenticationFailed", "Signature did not match. String to sign used was SECRET", "credentials"),
+            (403, "AuthenticationFailed", "Signature not valid in the specified time frame: SECRET", "session"),
+            (403, "AuthenticationFailed", "Request date header too old: 'SECRET'", "clocks"),
+            (403, "AuthorizationPermissionMismatch", "SECRET", "refuses"),
+            (404, "ContainerNotFound", "SECRET", "no such container"),
+            (503, "ServerBusy", "SECRET", "(transient)"),
+        ] {
+            let error = clean(Cloud::Azure, answer(status, &body(code, words)));
+            let text = format!("{error:?} {error}");
+            assert!(text.contains(told) && !text.contains("SECRET"), "{code}: {text}");
+        }
+        // 409 is not always another writer.
+        let conflict = |code: &str| {
+            let source = Box::new(answer(409, &body(code, "")));
+            clean(Cloud::Azure, Store::AlreadyExists { path: "x".into(), source })
+        };
+        assert!(matches!(conflict("BlobAlreadyExists"), Store::AlreadyExists { .. }));
+        assert!(matches!(conflict("BlobImmutableDueToPolicy"), Store::Generic { .. }));
+        assert!(matches!(conflict("ContainerBeingDeleted"), Store::Generic { .. }));
+        let batch = generic_text("Bulk delete request failed for key a/b: Busy (code: 503)".to_owned());
+        assert_eq!(kind_of_causes(&clean(Cloud::Azure, batch)), ErrorKind::Transient);
     }
 }
