@@ -58,6 +58,9 @@ fn text(preview: &Preview) -> String {
         ("model", preview.model.clone()),
         ("predictions", preview.predictions.clone()),
     ];
+    if let Some(segments) = &preview.segments {
+        facts.insert(2, ("segments", segments.clone()));
+    }
     if let Some(lookup) = &preview.lookup {
         facts.push(("lookup", lookup.clone()));
     }

@@ -54,6 +54,7 @@ pub fn describe(plan: &Plan, windows: &Windows, fitted: &Fitted, fingerprint: St
             .map(|folds| CrossValidation { folds: u64::from(folds), metrics: measured(&fitted.cross_validation) }),
         gains: gains(fitted),
         permutation: rises(fitted),
+        segments: fitted.segments.clone(),
         job: serde_json::from_str(&spec.training_json()).unwrap_or_default(),
         fingerprint,
         binary_format: BINARY_FORMAT,

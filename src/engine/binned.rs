@@ -5,15 +5,17 @@ use super::dataset::{DataCounts, Observed, predicted};
 use super::fit::{Fitted, Recipe};
 use super::matrix::MatrixWriter;
 use super::scored::{Key, ScoredRows, keys_of};
+use super::segments::{Routed, Routes, RowLoss, bins_for};
 use super::spool::Spooled;
-use super::staged::{Part, Staged};
+use super::staged::{Part, Staged, StagedSegments};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::features::{BinnedBlock, ColumnCounts, Encoder, FeatureBins, FeatureBlock, Labels, folds, row_weights};
 use crate::metrics::MetricValue;
-use crate::models::{BinnedSet, Learned, Params, Predictor, TrainingSet, baseline};
+use crate::models::{BinnedSet, Learned, Predictor};
 use crate::registry::golden::GOLDEN_ROWS;
 use arrow::array::RecordBatch;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// What a training that streams keeps in memory before it uses the disk.
 #[derive(Debug, Clone, Copy)]
@@ -37,31 +39,43 @@ impl StreamLimit {
 /// # Errors
 /// `check` for weights that can't be learned from; what the algorithm refuses; `failed` where the disk is full.
 pub fn fit_binned(recipe: &Recipe, staged: Staged, key: &[String], limit: StreamLimit) -> Result<Fitted> {
-    let Staged { encoder, bins, classes, mut train, mut test, gap_rows, watched } = staged;
+    let Staged { encoder, bins, classes, mut train, mut test, gap_rows, watched, segments } = staged;
     let labels = train.take_labels(recipe.task, &classes);
     if u32::try_from(labels.values.len()).is_err() {
         return Err(Error::new(ErrorKind::Budget, "more training rows than 32 bits can number")
             .with("rows", labels.values.len())
             .hint("train on a sample of the rows"));
     }
-    let naive = naive(recipe, &labels, train.observed.samples.as_deref())?;
+    let naive = recipe.naive(&labels, train.observed.samples.as_deref())?;
     let matrix = binned(&encoder, bins, labels.values.len(), &mut train.rows, limit, &mut train.counts)?;
     if recipe.folds.is_none() {
         // Nobody reads them again.
         train.rows = Spooled::default();
     }
-    let fitting = Fitting { recipe, encoder: &encoder, limit };
-    let samples = train.observed.samples.as_deref();
-    let Learned { predictor, gains } = fitting.fit(&matrix, &labels, samples, watched.as_deref())?;
-    let folded = recipe.folds.map(|k| fitting.fit_folds(&matrix, &labels, samples, watched.as_deref(), k));
+    let routes = match (&recipe.segments, &segments) {
+        (Some(rule), Some(rows)) => Some(rule.routes(&rows.rows, &encoder)?),
+        _ => None,
+    };
+    let fitting = Fitting { recipe, encoder: &encoder, routes: routes.as_ref(), limit };
+    let rows = RowsOfFit {
+        labels: &labels,
+        samples: train.observed.samples.as_deref(),
+        watched: watched.as_deref(),
+        segments: segments.as_ref(),
+    };
+    let (Learned { predictor, gains }, routed) = fitting.learn(&matrix, &rows)?;
+    let folded = recipe.folds.map(|k| fitting.fit_folds(&matrix, &rows, k));
     drop(matrix);
-    let cross_validation = match folded.transpose()? {
-        Some(folded) => fitting.measure_folds(folded, &labels, &mut train)?,
+    let folded = folded.transpose()?;
+    let encoder = routes.map_or_else(|| encoder.clone(), |routes| routes.encoder);
+    let cross_validation = match folded {
+        Some(folded) => measure_folds(recipe, &encoder, folded, &labels, &mut train)?,
         None => Vec::new(),
     };
     let shuffled = recipe.shuffled_rows(test.observed.labels.len(), encoder.features());
-    let tested = Tested::predict(&encoder, &predictor, &mut test.rows, key, &shuffled, &mut test.counts)?;
-    let Tested { outputs, keys, golden, shuffled: block } = tested;
+    let model = Testing { encoder: &encoder, predictor: &predictor, routed: routed.as_ref(), key };
+    let tested = model.predict(&mut test, &shuffled)?;
+    let Tested { outputs, keys, golden, shuffled: block, losses } = tested;
     let rises = recipe.rises(&predictor, &block, &shuffled, &test.observed);
     let metrics = recipe.measure(&test.observed, classes.len(), &outputs)?;
     let confusion = recipe.confuse(&test.observed, classes.len(), &outputs)?;
@@ -85,20 +99,8 @@ pub fn fit_binned(recipe: &Recipe, staged: Staged, key: &[String], limit: Stream
         predictor,
         gains,
         rises,
+        segments: routed.map(|routed| routed.judged(&losses)),
     })
-}
-
-/// The baseline, which looks at labels alone.
-fn naive(recipe: &Recipe, labels: &Labels, samples: Option<&[f64]>) -> Result<Predictor> {
-    let algorithm = baseline(recipe.task);
-    let training = TrainingSet {
-        features: &FeatureBlock::zeros(labels.values.len(), 0),
-        labels: &labels.values,
-        weights: &row_weights(labels, recipe.class_weight.as_ref(), samples)?,
-        task: recipe.task,
-        classes: labels.classes.len(),
-    };
-    algorithm.fit(&training, &Params::new(), recipe.seed).at("algorithm", algorithm.name())
 }
 
 /// The matrix of the rows that were put aside; counts what was no level of its category.
@@ -146,16 +148,56 @@ fn binned(
 struct Fitting<'a> {
     recipe: &'a Recipe,
     encoder: &'a Encoder,
+    routes: Option<&'a Routes>,
     limit: StreamLimit,
 }
 
+/// What is known of the rows of a fit beside their features.
+struct RowsOfFit<'a> {
+    labels: &'a Labels,
+    samples: Option<&'a [f64]>,
+    watched: Option<&'a [bool]>,
+    segments: Option<&'a StagedSegments>,
+}
+
 impl Fitting<'_> {
+    /// The model of all rows; with segments, the models of those too, all as one.
+    fn learn(&self, matrix: &BinnedBlock, rows: &RowsOfFit<'_>) -> Result<(Learned, Option<Routed>)> {
+        let learned = self.fit(matrix, rows.labels, rows.samples, rows.watched, self.recipe.seed)?;
+        let (Some(rule), Some(routes), Some(segments)) = (&self.recipe.segments, self.routes, rows.segments) else {
+            return Ok((learned, None));
+        };
+        let (order, _) = segments.rows.by_segment();
+        let grouped = self.picked(matrix, &order)?;
+        drop(order);
+        let fit = |own: &[u32], place: Range<usize>, seed: u64| {
+            let part = grouped.part(place, bins_for(own.len()))?;
+            let labels = labels_of(rows.labels, own);
+            let samples = rows.samples.map(|samples| pick(samples, own));
+            let watched = segments.watched.as_ref().map(|watched| pick(watched, own));
+            let watched = watched.filter(|watched| watched.contains(&true));
+            self.fit(&part, &labels, samples.as_deref(), watched.as_deref(), seed)
+        };
+        let (learned, routed) = routes.fit(rule, &segments.rows, self.recipe.seed, learned, fit)?;
+        Ok((learned, Some(routed)))
+    }
+
+    /// The matrix of only these rows, in this order.
+    fn picked(&self, matrix: &BinnedBlock, rows: &[u32]) -> Result<BinnedBlock> {
+        let mut part = MatrixWriter::new(rows.len(), matrix.features(), self.limit.matrix_bytes)?;
+        for feature in 0..matrix.features() {
+            part.write(feature, 0, &pick(matrix.column(feature), rows))?;
+        }
+        BinnedBlock::new(rows.len(), matrix.all_bins().to_vec(), part.finish()?)
+    }
+
     fn fit(
         &self,
         matrix: &BinnedBlock,
         labels: &Labels,
         samples: Option<&[f64]>,
         watched: Option<&[bool]>,
+        seed: u64,
     ) -> Result<Learned> {
         let recipe = self.recipe;
         let weights = match (&recipe.class_weight, samples) {
@@ -171,7 +213,7 @@ impl Fitting<'_> {
             classes: labels.classes.len(),
             validation: watched,
         };
-        recipe.algorithm.fit_binned(&set, &recipe.params, recipe.seed).at("algorithm", recipe.algorithm.name())
+        recipe.algorithm.fit_binned(&set, &recipe.params, seed).at("algorithm", recipe.algorithm.name())
     }
 
     /// A model for each fold that has not seen its rows, and the fold of each row. One after the other: each
@@ -179,65 +221,66 @@ impl Fitting<'_> {
     ///
     /// Encoder and bins are those of all training rows. They are made of features alone, never of a label, so
     /// nothing of a held-out label gets into them; what a fold knows too much is where a feature's values lie.
-    fn fit_folds(
-        &self,
-        matrix: &BinnedBlock,
-        labels: &Labels,
-        samples: Option<&[f64]>,
-        watched: Option<&[bool]>,
-        k: usize,
-    ) -> Result<(Vec<Predictor>, Vec<u16>)> {
+    fn fit_folds(&self, matrix: &BinnedBlock, all: &RowsOfFit<'_>, k: usize) -> Result<Folds> {
+        let labels = all.labels;
         let fold_of = folds(&labels.values, labels.classes.len(), k, self.recipe.seed)?;
         let fold_of: Vec<u16> = fold_of.into_iter().map(|fold| fold as u16).collect();
         let mut predictors = Vec::with_capacity(k);
         for fold in 0..k as u16 {
             let numbered = (0u32..).zip(&fold_of);
             let rows: Vec<u32> = numbered.filter(|(_, of)| **of != fold).map(|(row, _)| row).collect();
-            let pick = |values: &[f64]| -> Vec<f64> { rows.iter().map(|row| values[*row as usize]).collect() };
-            let own = Labels { values: pick(&labels.values), classes: labels.classes.clone(), ..labels_of(labels) };
-            let samples = samples.map(pick);
-            let watched: Option<Vec<bool>> =
-                watched.map(|watched| rows.iter().map(|row| watched[*row as usize]).collect());
-            let mut part = MatrixWriter::new(rows.len(), matrix.features(), self.limit.matrix_bytes)?;
-            for feature in 0..matrix.features() {
-                let column = matrix.column(feature);
-                let taken: Vec<u8> = rows.iter().map(|row| column[*row as usize]).collect();
-                part.write(feature, 0, &taken)?;
-            }
-            let part = BinnedBlock::new(rows.len(), matrix.all_bins().to_vec(), part.finish()?)?;
+            let own = labels_of(labels, &rows);
+            let samples = all.samples.map(|samples| pick(samples, &rows));
+            let watched = all.watched.map(|watched| pick(watched, &rows));
+            let segments = all.segments.map(|segments| segments.only(&rows));
+            let part = self.picked(matrix, &rows)?;
             drop(rows);
-            let learned = self.fit(&part, &own, samples.as_deref(), watched.as_deref()).at("fold", fold)?;
-            predictors.push(learned.predictor);
+            let rows = RowsOfFit {
+                labels: &own,
+                samples: samples.as_deref(),
+                watched: watched.as_deref(),
+                segments: segments.as_ref(),
+            };
+            predictors.push(self.learn(&part, &rows).at("fold", fold)?.0.predictor);
         }
         Ok((predictors, fold_of))
     }
+}
 
-    /// Every training row predicted by the model that has not seen it, in one pass over the rows.
-    fn measure_folds(
-        &self,
-        (predictors, fold_of): (Vec<Predictor>, Vec<u16>),
-        labels: &Labels,
-        train: &mut Part,
-    ) -> Result<Vec<MetricValue>> {
-        let width = self.recipe.task.outputs(labels.classes.len());
-        let (mut outputs, mut first) = (Vec::with_capacity(fold_of.len() * width), 0);
-        train.rows.each(|batches| {
-            let starts = starts(first, batches);
-            let parts: Vec<Vec<f64>> = batches
-                .par_iter()
-                .zip(starts)
-                .map(|(batch, start)| {
-                    let block = self.encoder.apply(batch)?.block;
-                    Ok(held_out(&block, &predictors, &fold_of[start..start + batch.num_rows()], width))
-                })
-                .collect::<Result<_>>()?;
-            outputs.extend(parts.into_iter().flatten());
-            first += batches.iter().map(RecordBatch::num_rows).sum::<usize>();
-            Ok(())
-        })?;
-        let observed = Observed { labels: labels.values.clone(), ..std::mem::take(&mut train.observed) };
-        self.recipe.measure(&observed, labels.classes.len(), &outputs)
-    }
+/// A model for each fold, and the fold of each row.
+type Folds = (Vec<Predictor>, Vec<u16>);
+
+/// Every training row predicted by the model that has not seen it, in one pass over the rows.
+fn measure_folds(
+    recipe: &Recipe,
+    encoder: &Encoder,
+    (predictors, fold_of): Folds,
+    labels: &Labels,
+    train: &mut Part,
+) -> Result<Vec<MetricValue>> {
+    let width = recipe.task.outputs(labels.classes.len());
+    let (mut outputs, mut first) = (Vec::with_capacity(fold_of.len() * width), 0);
+    train.rows.each(|batches| {
+        let starts = starts(first, batches);
+        let parts: Vec<Vec<f64>> = batches
+            .par_iter()
+            .zip(starts)
+            .map(|(batch, start)| {
+                let block = encoder.apply(batch)?.block;
+                Ok(held_out(&block, &predictors, &fold_of[start..start + batch.num_rows()], width))
+            })
+            .collect::<Result<_>>()?;
+        outputs.extend(parts.into_iter().flatten());
+        first += batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+        Ok(())
+    })?;
+    let observed = Observed { labels: labels.values.clone(), ..std::mem::take(&mut train.observed) };
+    recipe.measure(&observed, labels.classes.len(), &outputs)
+}
+
+/// The values of these rows.
+fn pick<T: Copy>(values: &[T], rows: &[u32]) -> Vec<T> {
+    rows.iter().map(|row| values[*row as usize]).collect()
 }
 
 /// The number of each batch's first row, where the first batch begins with `first`.
@@ -259,16 +302,24 @@ fn held_out(block: &FeatureBlock, predictors: &[Predictor], fold_of: &[u16], wid
     outputs
 }
 
-/// The same labels without values and classes.
-fn labels_of(labels: &Labels) -> Labels {
+/// The labels of these rows.
+fn labels_of(labels: &Labels, rows: &[u32]) -> Labels {
     Labels {
         task: labels.task,
-        values: Vec::new(),
+        values: pick(&labels.values, rows),
         known: Vec::new(),
-        classes: Vec::new(),
+        classes: labels.classes.clone(),
         unlabelled: labels.unlabelled,
         rejected: labels.rejected.clone(),
     }
+}
+
+/// The model that test rows are predicted by.
+struct Testing<'a> {
+    encoder: &'a Encoder,
+    predictor: &'a Predictor,
+    routed: Option<&'a Routed>,
+    key: &'a [String],
 }
 
 /// The test rows, predicted as they pass.
@@ -278,39 +329,34 @@ struct Tested {
     golden: RecordBatch,
     /// Those rows whose features are to be shuffled.
     shuffled: FeatureBlock,
+    /// By which model of the segments each row is scored, and how well; none without segments.
+    losses: Vec<RowLoss>,
 }
 
-impl Tested {
-    fn predict(
-        encoder: &Encoder,
-        predictor: &Predictor,
-        rows: &mut Spooled,
-        key: &[String],
-        shuffled: &[usize],
-        counts: &mut DataCounts,
-    ) -> Result<Self> {
+/// What becomes of one batch of test rows.
+struct TestedBatch {
+    unseen: ColumnCounts,
+    outputs: Vec<f64>,
+    keys: Vec<Key>,
+    shuffled: FeatureBlock,
+    losses: Vec<RowLoss>,
+}
+
+impl Testing<'_> {
+    fn predict(&self, test: &mut Part, shuffled: &[usize]) -> Result<Tested> {
         let (mut outputs, mut keys, mut golden, mut kept) = (Vec::new(), Vec::new(), Vec::new(), 0);
-        let (mut taken, mut first) = (vec![Vec::new(); encoder.features()], 0);
-        rows.each(|batches| {
+        let (mut taken, mut losses, mut first) = (vec![Vec::new(); self.encoder.features()], Vec::new(), 0);
+        let (labels, counts) = (&test.observed.labels, &mut test.counts);
+        test.rows.each(|batches| {
             let starts = starts(first, batches);
-            let parts: Vec<(ColumnCounts, Vec<f64>, Vec<Key>, FeatureBlock)> = batches
-                .par_iter()
-                .zip(starts)
-                .map(|(batch, start)| {
-                    let encoded = encoder.apply(batch)?;
-                    let all: Vec<usize> = (0..batch.num_rows()).collect();
-                    let keys = keys_of(std::slice::from_ref(batch), key, &all)?;
-                    let wanted = shuffled.iter().filter_map(|row| row.checked_sub(start));
-                    let wanted: Vec<usize> = wanted.filter(|row| *row < batch.num_rows()).collect();
-                    let block = encoded.block.take(&wanted);
-                    Ok((encoded.unseen, predicted(&encoded.block, predictor), keys, block))
-                })
-                .collect::<Result<_>>()?;
-            for (unseen, own, own_keys, block) in parts {
-                counts.unseen.merge(&unseen);
-                outputs.extend(own);
-                keys.extend(own_keys);
-                taken.iter_mut().enumerate().for_each(|(feature, own)| own.extend(block.column(feature)));
+            let each = |(batch, start): (&RecordBatch, usize)| self.batch(batch, start, labels, shuffled);
+            let parts: Vec<TestedBatch> = batches.par_iter().zip(starts).map(each).collect::<Result<_>>()?;
+            for part in parts {
+                counts.unseen.merge(&part.unseen);
+                outputs.extend(part.outputs);
+                keys.extend(part.keys);
+                losses.extend(part.losses);
+                taken.iter_mut().enumerate().for_each(|(feature, own)| own.extend(part.shuffled.column(feature)));
             }
             first += batches.iter().map(RecordBatch::num_rows).sum::<usize>();
             for batch in batches {
@@ -325,6 +371,23 @@ impl Tested {
         let first = golden.first().ok_or_else(|| Error::failed("there is no row to keep"))?;
         let golden = arrow::compute::concat_batches(&first.schema(), &golden).map_err(super::dataset::uncut)?;
         let shuffled = FeatureBlock::from_columns(shuffled.len(), &taken);
-        Ok(Self { outputs, keys, golden, shuffled })
+        Ok(Tested { outputs, keys, golden, shuffled, losses })
+    }
+
+    /// One batch, whose first row is the number `start` of all test rows.
+    fn batch(&self, batch: &RecordBatch, start: usize, labels: &[f64], shuffled: &[usize]) -> Result<TestedBatch> {
+        let encoded = self.encoder.apply(batch)?;
+        let all: Vec<usize> = (0..batch.num_rows()).collect();
+        let keys = keys_of(std::slice::from_ref(batch), self.key, &all)?;
+        let wanted = shuffled.iter().filter_map(|row| row.checked_sub(start));
+        let wanted: Vec<usize> = wanted.filter(|row| *row < batch.num_rows()).collect();
+        let outputs = predicted(&encoded.block, self.predictor);
+        let labels = &labels[start..start + batch.num_rows()];
+        let losses = self
+            .routed
+            .map(|routed| routed.losses(self.predictor, &encoded.block, labels, &outputs))
+            .unwrap_or_default();
+        let shuffled = encoded.block.take(&wanted);
+        Ok(TestedBatch { unseen: encoded.unseen, outputs, keys, shuffled, losses })
     }
 }

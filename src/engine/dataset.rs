@@ -162,7 +162,7 @@ pub fn predicted(block: &FeatureBlock, predictor: &Predictor) -> Vec<f64> {
 }
 
 /// The batches that have chosen rows, each with the numbers of those rows within it.
-fn chosen_by_batch<'a>(batches: &'a [RecordBatch], rows: &[usize]) -> Vec<(&'a RecordBatch, Vec<usize>)> {
+pub fn chosen_by_batch<'a>(batches: &'a [RecordBatch], rows: &[usize]) -> Vec<(&'a RecordBatch, Vec<usize>)> {
     let mut chosen = Vec::new();
     let (mut start, mut next) = (0, 0);
     for batch in batches {

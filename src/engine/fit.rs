@@ -4,12 +4,16 @@
 use super::dataset::{DataCounts, Dataset, Observed, Source, predicted, rows_of};
 use super::dense::DenseLimit;
 use super::scored::{ScoredRows, keys_of};
+use super::segments::{Routed, SegmentRule};
 use crate::error::{Error, Result, ResultExt};
 use crate::features::{
     ClassWeight, Encoder, EncoderOptions, FeatureBlock, Labels, Signature, Split, folds, row_weights,
 };
 use crate::metrics::{ConfusionMatrix, MetricOptions, MetricValue, confusion_matrix, evaluate};
-use crate::models::{Algorithm, Params, Predictor, Rise, TrainingSet, baseline, measured_rows, permutation_importance};
+use crate::models::{
+    Algorithm, Learned, Params, Predictor, Rise, TrainingSet, baseline, measured_rows, permutation_importance,
+};
+use crate::registry::artifact::SegmentModels;
 use crate::registry::golden::GOLDEN_ROWS;
 use crate::task::Task;
 use arrow::array::RecordBatch;
@@ -37,6 +41,8 @@ pub struct Recipe {
     pub options: MetricOptions,
     /// Which metrics; the task's usual ones if absent.
     pub metrics: Option<Vec<String>>,
+    /// Which segments get models of their own; none: one model for all rows.
+    pub segments: Option<SegmentRule>,
     /// Whether features are shuffled to see of what use they are.
     pub importance: bool,
 }
@@ -73,10 +79,21 @@ pub struct Fitted {
     pub baseline: Vec<MetricValue>,
     /// Over all folds' held-out training rows together, if cross-validated.
     pub cross_validation: Vec<MetricValue>,
+    /// What became of the segments, where they have models of their own.
+    pub segments: Option<SegmentModels>,
     /// The test rows and what the model gives for them.
     pub tested: ScoredRows,
     /// The first test rows with the columns of the signature.
     pub golden: RecordBatch,
+}
+
+/// What one fit gives.
+struct Learnt {
+    /// Behind the features it may give what names a segment.
+    encoder: Encoder,
+    predictor: Predictor,
+    gains: Option<Vec<f64>>,
+    routed: Option<Routed>,
 }
 
 /// Fits the model and its baseline on the training rows of `split` and measures both on its test rows, all of
@@ -90,11 +107,13 @@ pub fn fit(recipe: &Recipe, source: Source<'_>, key: &[String], split: &Split, l
     let labels = Labels::fit(source.batches, source.label, recipe.task, Some(train))?;
     let encoder = Encoder::fit(&recipe.signature, source.batches, Some(&labels.known), &recipe.encoder)?;
     // Folds are fitted side by side, each on rows of its own.
-    let sets = 1 + recipe.folds.map_or(0, |folds| folds.min(rayon::current_num_threads()));
+    let own = usize::from(recipe.segments.is_some());
+    let sets = 1 + own + recipe.folds.map_or(0, |folds| folds.min(rayon::current_num_threads()));
     limit.check((train.len() + test.len()) as u64, encoder.features() * sets)?;
     let train = Dataset::encode(source, &encoder, &labels)?;
-    let predictor = recipe.fit(recipe.algorithm, &recipe.params, &train, &labels.classes)?;
-    let naive = recipe.fit(baseline(recipe.task), &Params::new(), &train, &labels.classes)?;
+    let train_labels = train.as_labels(recipe.task, &labels.classes);
+    let naive = recipe.naive(&train_labels, train.observed.samples.as_deref())?;
+    let Learnt { encoder, predictor, gains, routed } = recipe.learn(source, &train, encoder, &labels.classes)?;
     let test_labels = Labels::encode(source.batches, source.label, recipe.task, &labels.classes, Some(test))?;
     let test = Dataset::encode(source, &encoder, &test_labels)?;
     if test.rows.is_empty() {
@@ -104,20 +123,22 @@ pub fn fit(recipe: &Recipe, source: Source<'_>, key: &[String], split: &Split, l
     let outputs = predicted(&test.block, &predictor);
     let metrics = recipe.measure(&test.observed, classes, &outputs)?;
     let confusion = recipe.confuse(&test.observed, classes, &outputs)?;
-    let baseline = recipe.measure(&test.observed, classes, &predicted(&test.block, &naive))?;
+    let baseline = recipe.measure(&test.observed, classes, &naive.predict(&FeatureBlock::zeros(test.rows.len(), 0)))?;
     let shuffled = recipe.shuffled_rows(test.rows.len(), encoder.features());
     let rises = recipe.rises(&predictor, &test.block.take(&shuffled), &shuffled, &test.observed);
     let cross_validation = recipe.cross_validate(source, &train, &labels)?;
-    let train_labels = train.as_labels(recipe.task, &labels.classes);
+    let segments =
+        routed.map(|routed| routed.judged(&routed.losses(&predictor, &test.block, &test.observed.labels, &outputs)));
     // Rows that the encoder has taken, so that each gives a prediction.
-    let columns: Vec<&str> = recipe.signature.columns.iter().map(|column| column.name.as_str()).collect();
+    let columns: Vec<&str> = encoder.signature().columns.iter().map(|column| column.name.as_str()).collect();
     let golden = rows_of(source.batches, &columns, &test.rows[..test.rows.len().min(GOLDEN_ROWS)])?;
     let keys = keys_of(source.batches, key, &test.rows)?;
     Ok(Fitted {
         encoder,
         predictor,
-        gains: None,
+        gains,
         rises,
+        segments,
         train_rows: train.rows.len() as u64,
         test_rows: test.rows.len() as u64,
         gap_rows: split.outside,
@@ -155,7 +176,45 @@ impl Recipe {
         permutation_importance(predictor, block, &labels, self.options.seed)
     }
 
-    fn fit(&self, algorithm: &dyn Algorithm, params: &Params, data: &Dataset, classes: &[String]) -> Result<Predictor> {
+    /// The baseline, which looks at labels alone and takes rows without features.
+    ///
+    /// # Errors
+    /// `check` for weights that can't be learned from.
+    pub fn naive(&self, labels: &Labels, samples: Option<&[f64]>) -> Result<Predictor> {
+        let algorithm = baseline(self.task);
+        let training = TrainingSet {
+            features: &FeatureBlock::zeros(labels.values.len(), 0),
+            labels: &labels.values,
+            weights: &row_weights(labels, self.class_weight.as_ref(), samples)?,
+            task: self.task,
+            classes: labels.classes.len(),
+        };
+        algorithm.fit(&training, &Params::new(), self.seed).at("algorithm", algorithm.name())
+    }
+
+    /// Fits the model to these rows; with segments, the fallback and then each segment from its rows alone.
+    fn learn(&self, source: Source<'_>, train: &Dataset, encoder: Encoder, classes: &[String]) -> Result<Learnt> {
+        let learned = Learned::from(self.fit(train, classes, self.seed)?);
+        let Some(rule) = &self.segments else {
+            return Ok(Learnt { encoder, predictor: learned.predictor, gains: learned.gains, routed: None });
+        };
+        let rows = rule.read(source.batches, &train.rows)?;
+        let routes = rule.routes(&rows, &encoder)?;
+        let (learned, routed) = routes.fit(rule, &rows, self.seed, learned, |own, _, seed| {
+            let own: Vec<usize> = own.iter().map(|row| *row as usize).collect();
+            let part = Dataset {
+                block: train.block.take(&own),
+                observed: train.observed.only(&own),
+                rows: Vec::new(),
+                counts: DataCounts::default(),
+            };
+            self.fit(&part, classes, seed).map(Learned::from)
+        })?;
+        let Learned { predictor, gains } = learned;
+        Ok(Learnt { encoder: routes.encoder, predictor, gains, routed: Some(routed) })
+    }
+
+    fn fit(&self, data: &Dataset, classes: &[String], seed: u64) -> Result<Predictor> {
         let labels = data.as_labels(self.task, classes);
         let weights = row_weights(&labels, self.class_weight.as_ref(), data.observed.samples.as_deref())?;
         let training = TrainingSet {
@@ -165,7 +224,7 @@ impl Recipe {
             task: self.task,
             classes: classes.len(),
         };
-        algorithm.fit(&training, params, self.seed).at("algorithm", algorithm.name())
+        self.algorithm.fit(&training, &self.params, seed).at("algorithm", self.algorithm.name())
     }
 
     /// Every metric that the job wants.
@@ -225,7 +284,8 @@ impl Recipe {
         };
         let (fitted_on, held_out) = (rows_where(false), rows_where(true));
         let encoder = Encoder::fit(&self.signature, source.batches, Some(&fitted_on), &self.encoder)?;
-        let predictor = self.fit(self.algorithm, &self.params, &encoded(&fitted_on, &encoder)?, &labels.classes)?;
+        let train = encoded(&fitted_on, &encoder)?;
+        let Learnt { encoder, predictor, .. } = self.learn(source, &train, encoder, &labels.classes)?;
         let held_out = encoded(&held_out, &encoder)?;
         let outputs = predicted(&held_out.block, &predictor);
         Ok((held_out.observed, outputs))

@@ -31,6 +31,7 @@ mod run;
 pub mod run_id;
 mod score;
 mod scored;
+mod segments;
 mod spool;
 mod staged;
 mod train;

@@ -71,6 +71,10 @@ pub struct Passed {
     pub unseen: ColumnCounts,
     /// Missing numbers that were filled in, by column.
     pub imputed: ColumnCounts,
+    /// Rows that the common model scored and not one of a segment: of segments never seen, too small, or missing.
+    /// Absent where the model has no segments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback_rows: Option<u64>,
     /// Rows written whose key another row has that was written before them.
     pub duplicate_keys: u64,
 }
@@ -98,6 +102,7 @@ impl Scorer {
             rejected: encoded.rejected,
             unseen: encoded.unseen,
             imputed: encoded.imputed,
+            fallback_rows: self.predictor.fell_back(&encoded.block),
             duplicate_keys: 0,
         };
         Ok(Scored { predictions, keys, passed })
@@ -204,6 +209,9 @@ impl Passed {
         self.rejected.merge(&other.rejected);
         self.unseen.merge(&other.unseen);
         self.imputed.merge(&other.imputed);
+        if let Some(rows) = other.fallback_rows {
+            *self.fallback_rows.get_or_insert(0) += rows;
+        }
     }
 }
 

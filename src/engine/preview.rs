@@ -8,6 +8,7 @@ use super::publish::{Target, check_columns};
 use super::receipt::{self, Receipt};
 use super::rows::shape;
 use super::run_id::{RunMark, run_id};
+use super::segments::SegmentRule;
 use crate::error::{ErrorKind, Result};
 use crate::interval::instant;
 use crate::job;
@@ -42,6 +43,9 @@ pub struct Preview {
     pub train: String,
     /// The rows that it would measure on.
     pub test: String,
+    /// Which rows get models of their own; absent where there is one model for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segments: Option<String>,
     /// The model that would score, or what comes first.
     pub model: String,
     /// The table that would be written.
@@ -131,6 +135,7 @@ pub async fn preview(engine: &Engine, plan: &Plan, model: &str) -> Result<Previe
         None => Some(FeatureQuery::new(engine, plan, &plan.sql, windows.span()?).await?),
     };
     let encoding = models::lookup(&spec.model.algorithm)?.encoding();
+    let rule = SegmentRule::of(&spec.model, &query.schema())?;
     Ok(Preview {
         job: spec.name.clone(),
         interval: plan.interval.to_string(),
@@ -143,6 +148,7 @@ pub async fn preview(engine: &Engine, plan: &Plan, model: &str) -> Result<Previe
         memory_limit_bytes: engine.memory_bytes,
         train: windows.train.to_string(),
         test: windows.test.to_string(),
+        segments: rule.map(|rule| segments(&rule)),
         model: version.map_or_else(
             || format!("no {model} yet"),
             |version| format!("{} version {}", version.model, version.version),
@@ -153,6 +159,15 @@ pub async fn preview(engine: &Engine, plan: &Plan, model: &str) -> Result<Previe
         action,
         query_plan: query.explain(),
     })
+}
+
+fn segments(rule: &SegmentRule) -> String {
+    let columns: Vec<&str> = rule.columns.iter().map(|column| column.name.as_str()).collect();
+    format!(
+        "a model for each {} with at least {} training rows, one of all rows for the others",
+        columns.join(" and "),
+        rule.min_rows
+    )
 }
 
 /// The SQL that gives the features of the interval, windows and all, with `$interval_start` and the like in it: as

@@ -9,7 +9,8 @@ use super::spool::{Spool, Spooled};
 use super::watched::Watch;
 use crate::error::{Result, ResultExt};
 use crate::features::{
-    Encoder, EventTimes, FeatureBins, LabelReader, Labels, NativeFit, ReadLabels, Rejections, Split, finite_rows,
+    Encoder, EventTimes, FeatureBins, LabelReader, Labels, NativeFit, ReadLabels, Rejections, SegmentReader,
+    SegmentRows, Split, finite_rows,
 };
 use crate::job::{self, JobFile};
 use crate::plan::Windows;
@@ -33,6 +34,25 @@ pub struct Staged {
     pub gap_rows: u64,
     /// The training rows that are only watched; none where the algorithm watches none.
     pub watched: Option<Vec<bool>>,
+    /// The segments of the training rows, where those get models of their own.
+    pub segments: Option<StagedSegments>,
+}
+
+/// The segments of the training rows.
+pub struct StagedSegments {
+    /// The segment of each row.
+    pub rows: SegmentRows,
+    /// The rows that are only watched in the fits of their segments: the latest of each, by the same share; none where
+    /// the algorithm watches none.
+    pub watched: Option<Vec<bool>>,
+}
+
+impl StagedSegments {
+    /// The same of only these rows, in this order.
+    pub fn only(&self, rows: &[u32]) -> Self {
+        let watched = |watched: &Vec<bool>| rows.iter().map(|row| watched[*row as usize]).collect();
+        Self { rows: self.rows.only(rows), watched: self.watched.as_ref().map(watched) }
+    }
 }
 
 /// The rows of one side of the split whose label is known and whose features are finite.
@@ -52,6 +72,7 @@ pub struct Stager {
     windows: Windows,
     fit: NativeFit,
     watch: Option<Watch>,
+    segments: Option<SegmentReader>,
     train: Side,
     test: Side,
     passed: usize,
@@ -88,12 +109,17 @@ impl Stager {
             counts: DataCounts::default(),
             selected: 0,
         };
-        let with_key = columns.iter().chain(&features.key).cloned().collect();
-        let train = side(columns, limit.held_bytes, recipe.folds.is_some());
+        // Of the training rows, segments are read as they pass; only folds are predicted and need them again.
+        let routes = || recipe.segments.iter().flat_map(|rule| rule.columns.iter().map(|column| &column.name));
+        let with_key = columns.iter().chain(&features.key).chain(routes()).cloned().collect();
+        let folded = recipe.folds.is_some();
+        let columns = columns.iter().chain(routes().filter(|_| folded)).cloned().collect();
+        let segments = recipe.segments.as_ref().map(|rule| SegmentReader::new(rule.columns.clone()));
+        let train = side(columns, limit.held_bytes, folded);
         let test = side(with_key, limit.held_bytes / 2, true);
         let fit = NativeFit::new(&recipe.signature, &recipe.encoder, recipe.seed)?;
         let watch = recipe.algorithm.watched(&recipe.params)?.map(|share| Watch::new(share, recipe.seed));
-        Ok(Self { recipe, windows, fit, watch, train, test, passed: 0, gap_rows: 0, job })
+        Ok(Self { recipe, windows, fit, watch, segments, train, test, passed: 0, gap_rows: 0, job })
     }
 
     /// How many rows have passed.
@@ -120,6 +146,9 @@ impl Stager {
         let (time, weight) = (features.time.as_str(), features.weight.as_deref());
         let taken = self.train.add(batch, &split.train, |batch| self.fit.add(batch))?;
         self.train.observe(batch, time, weight, &taken, first)?;
+        if let Some(segments) = &mut self.segments {
+            segments.add(batch, &taken).map_err(|error| error.counted_from("row", first))?;
+        }
         if let Some(watch) = &mut self.watch {
             watch.add(batch, &times, &key, &taken);
         }
@@ -132,7 +161,7 @@ impl Stager {
     /// # Errors
     /// `empty` where a window has no row; `check` where nothing can be learned or measured.
     pub fn finish(self) -> Result<Staged> {
-        let Self { recipe, job, windows, fit, watch, train, test, gap_rows, .. } = self;
+        let Self { recipe, job, windows, fit, watch, segments, train, test, gap_rows, .. } = self;
         for (side, window) in [(&train, "training window"), (&test, "test window")] {
             if side.selected == 0 {
                 return Err(super::train::unselected(window, windows));
@@ -147,8 +176,14 @@ impl Stager {
             return Err(no_test_label());
         }
         let (encoder, bins) = fit.finish()?;
+        let staged = |reader: SegmentReader| -> Result<StagedSegments> {
+            let rows = reader.finish();
+            let watched = watch.as_ref().map(|watch| watch.of_segments(&rows)).transpose()?;
+            Ok(StagedSegments { rows, watched })
+        };
+        let segments = segments.map(staged).transpose()?;
         let watched = watch.map(Watch::finish).transpose()?.flatten();
-        Ok(Staged { encoder, bins, classes, train, test, gap_rows, watched })
+        Ok(Staged { encoder, bins, classes, train, test, gap_rows, watched, segments })
     }
 }
 
@@ -361,6 +396,7 @@ mod tests {
             signature: Signature::of(rows().schema_ref(), &["id", "at", "y", "weight"]).unwrap(),
             encoder: EncoderOptions { max_categories: 2 },
             folds: None,
+            segments: None,
             importance: false,
             options: MetricOptions { resamples: 20, ..MetricOptions::default() },
             metrics: None,

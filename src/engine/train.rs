@@ -12,6 +12,7 @@ use super::receipt::{ModelUsed, Status};
 use super::record::Run;
 use super::rows::{missing, shape};
 use super::scored::{ScoredRows, no_label};
+use super::segments::SegmentRule;
 use super::staged::Stager;
 use super::{Engine, Recorded, artifact};
 use crate::error::{Error, ErrorKind, Result, did_you_mean};
@@ -306,6 +307,9 @@ fn describe_fit(run: &mut Run, windows: &Windows, fitted: &Fitted) {
         "baseline": fitted.baseline,
         "cross_validation": fitted.cross_validation,
     });
+    if let Some(segments) = &fitted.segments {
+        run.receipt.data["segments"] = serde_json::to_value(segments).unwrap_or_default();
+    }
 }
 
 fn rejected(counts: &DataCounts) -> u64 {
@@ -321,6 +325,7 @@ fn roles(spec: &JobSpec) -> Vec<&str> {
     roles.extend(features.label.as_deref());
     roles.extend(features.weight.as_deref());
     roles.extend(spec.lookup.as_ref().map(|lookup| lookup.key.as_str()));
+    roles.extend(spec.model.segment_columns().iter().map(String::as_str));
     roles
 }
 
@@ -350,6 +355,7 @@ fn recipe(plan: &Plan, schema: &Schema) -> Result<Recipe> {
         folds: model.folds.map(|folds| folds as usize),
         options: metric_options(spec),
         metrics: spec.evaluate.metrics.clone(),
+        segments: SegmentRule::of(model, schema)?,
         importance: spec.evaluate.importance,
     })
 }

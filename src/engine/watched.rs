@@ -1,8 +1,8 @@
 //! The training rows that a fit only watches, to know when to stop: the latest in event time, as the rows to be
 //! scored will be later than all of them.
 
-use crate::error::Result;
-use crate::features::{EventTimes, Split};
+use crate::error::{Error, Result};
+use crate::features::{EventTimes, SegmentRows, Split};
 use arrow::array::RecordBatch;
 
 /// Chooses the watched rows while the training rows pass.
@@ -40,26 +40,75 @@ impl Watch {
     /// # Errors
     /// Where a hash is needed and the key has none.
     pub fn finish(self) -> Result<Option<Vec<bool>>> {
-        let rows = self.micros.len();
-        let wanted = (rows as f64 * self.share) as usize;
-        if wanted == 0 || wanted >= rows {
-            return Ok(None);
+        match watched(self.share, &self.micros) {
+            Chosen::None => Ok(None),
+            Chosen::Latest(flags) => Ok(some(flags)),
+            Chosen::ByKey => self.hashed.map(some),
         }
-        let mut sorted = self.micros.clone();
-        let cut = *sorted.select_nth_unstable(rows - wanted).1;
-        drop(sorted);
-        let from = self.micros.iter().filter(|micros| **micros >= cut).count();
-        let after = self.micros.iter().filter(|micros| **micros > cut).count();
-        let watched: Vec<bool> = if 2 * from <= rows {
-            self.micros.iter().map(|micros| *micros >= cut).collect()
-        } else if 2 * after >= wanted {
-            self.micros.iter().map(|micros| *micros > cut).collect()
-        } else {
-            self.hashed?
-        };
-        let count = watched.iter().filter(|watched| **watched).count();
-        Ok((0 < count && count < rows).then_some(watched))
     }
+
+    /// One flag a training row, by the same rule within each segment: its own latest rows. A row of no segment is not
+    /// watched, nor are rows of a segment that has too few.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub fn of_segments(&self, segments: &SegmentRows) -> Result<Vec<bool>> {
+        let (order, starts) = segments.by_segment();
+        let mut flags = vec![false; self.micros.len()];
+        for range in starts.windows(2) {
+            let rows = &order[range[0]..range[1]];
+            let micros: Vec<i64> = rows.iter().map(|row| self.micros[*row as usize]).collect();
+            let own = match (watched(self.share, &micros), &self.hashed) {
+                (Chosen::None, _) => None,
+                (Chosen::Latest(own), _) => some(own),
+                (Chosen::ByKey, Ok(hashed)) => some(rows.iter().map(|row| hashed[*row as usize]).collect()),
+                (Chosen::ByKey, Err(_)) => return Err(no_hash()),
+            };
+            for (row, flag) in rows.iter().zip(own.unwrap_or_default()) {
+                flags[*row as usize] = flag;
+            }
+        }
+        Ok(flags)
+    }
+}
+
+/// Which of some rows are watched.
+enum Chosen {
+    None,
+    Latest(Vec<bool>),
+    /// By a hash of their keys.
+    ByKey,
+}
+
+fn watched(share: f64, micros: &[i64]) -> Chosen {
+    let rows = micros.len();
+    let wanted = (rows as f64 * share) as usize;
+    if wanted == 0 || wanted >= rows {
+        return Chosen::None;
+    }
+    let mut sorted = micros.to_vec();
+    let cut = *sorted.select_nth_unstable(rows - wanted).1;
+    drop(sorted);
+    let from = micros.iter().filter(|micros| **micros >= cut).count();
+    let after = micros.iter().filter(|micros| **micros > cut).count();
+    if 2 * from <= rows {
+        Chosen::Latest(micros.iter().map(|micros| *micros >= cut).collect())
+    } else if 2 * after >= wanted {
+        Chosen::Latest(micros.iter().map(|micros| *micros > cut).collect())
+    } else {
+        Chosen::ByKey
+    }
+}
+
+/// The flags, if they tell rows apart.
+fn some(flags: Vec<bool>) -> Option<Vec<bool>> {
+    let count = flags.iter().filter(|watched| **watched).count();
+    (0 < count && count < flags.len()).then_some(flags)
+}
+
+fn no_hash() -> Error {
+    Error::check("time does not tell the rows of a segment apart, and the key has no exact value to be hashed")
+        .hint("set validation = 0, or make the key of whole numbers or texts")
 }
 
 #[cfg(test)]

@@ -61,6 +61,18 @@ impl FeatureBlock {
         &self.values
     }
 
+    /// The first `features` features of only these rows, in this order.
+    pub fn take_first(&self, features: usize, rows: &[u32]) -> Self {
+        let mut taken = Self::zeros(rows.len(), features.min(self.features));
+        for feature in 0..taken.features {
+            let from = self.column(feature);
+            for (to, row) in taken.column_mut(feature).iter_mut().zip(rows) {
+                *to = from[*row as usize];
+            }
+        }
+        taken
+    }
+
     /// The block of only these rows, in this order; an index may stand more than once.
     pub fn take(&self, rows: &[usize]) -> Self {
         let mut taken = Self::zeros(rows.len(), self.features);

@@ -39,6 +39,7 @@ mod counts;
 mod encoder;
 mod folds;
 mod labels;
+mod segments;
 mod signature;
 mod split;
 mod times;
@@ -53,6 +54,7 @@ pub use encoder::{
 };
 pub use folds::folds;
 pub use labels::{LabelClasses, LabelReader, Labels, ReadLabels};
+pub use segments::{NO_SEGMENT, SegmentKey, SegmentReader, SegmentRows, SegmentValue, segment_columns};
 pub use signature::{ColumnKind, Signature, SignatureColumn};
 pub use split::Split;
 pub use times::EventTimes;

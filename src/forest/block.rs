@@ -17,7 +17,7 @@ const BUFFER: usize = 32 * 1024;
 pub(super) fn score(forest: &Forest, block: &FeatureBlock) -> Vec<f64> {
     let (rows, features, outputs) = (block.rows(), forest.features(), forest.outputs());
     let mut scores = vec![forest.aggregation().start(); rows * outputs];
-    let stretch = (BUFFER / features.max(1)).clamp(LANES, 1024);
+    let stretch = (BUFFER / features.max(1)).clamp(LANES, 1024).min(rows.max(1));
     let mut buffer = vec![0.0; stretch * features];
     for (index, sums) in scores.chunks_mut(stretch * outputs).enumerate() {
         let count = sums.len() / outputs;

@@ -13,8 +13,19 @@ const RESERVED_VARS: &[&str] = &["interval_start", "interval_end"];
 type Rule = fn(&Node, &mut Vec<Mistake>);
 
 /// Every rule; each looks at what is there and is silent about what the schema says already.
-static RULES: &[Rule] =
-    &[table_versions, reserved_vars, columns, windows::check, asof, lengths, class_weight, gates, passthrough, lookup];
+static RULES: &[Rule] = &[
+    table_versions,
+    reserved_vars,
+    columns,
+    windows::check,
+    asof,
+    lengths,
+    class_weight,
+    segments,
+    gates,
+    passthrough,
+    lookup,
+];
 
 /// The mistakes of a document by the rules.
 pub(super) fn check(root: &Node) -> Vec<Mistake> {
@@ -135,6 +146,25 @@ fn class_weight(root: &Node, mistakes: &mut Vec<Mistake>) {
     {
         let hint = "for weights of rows, name their column in `features.weight`";
         mistakes.push(Mistake::new(&entry.place, "a regression has no classes to weigh").hint(hint));
+    }
+}
+
+fn segments(root: &Node, mistakes: &mut Vec<Mistake>) {
+    let Some(by) = root.at(&["model", "segment_by"]) else {
+        if let Some(entry) = root.entry(&["model", "segment_min_rows"]) {
+            let hint = "add `segment_by`, or leave it out";
+            mistakes.push(Mistake::new(&entry.place, "`segment_min_rows` needs `segment_by`").hint(hint));
+        }
+        return;
+    };
+    for column in std::iter::once(by).chain(by.elements()) {
+        let Some(name) = column.text() else { continue };
+        let role = |role: &&str| root.at(&["features", *role]).and_then(Node::text) == Some(name);
+        if let Some(role) = ["label", "weight"].into_iter().find(role) {
+            let message = format!("`{}` is the {role} and can't name segments", shorten(name));
+            let hint = "where rows are scored it is not known yet; name another column";
+            mistakes.push(Mistake::new(&column.place, message).hint(hint));
+        }
     }
 }
 

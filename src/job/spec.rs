@@ -18,7 +18,7 @@ pub use duration::Duration;
 pub use evaluate::{EvaluateSpec, GateSpec};
 pub use features::{Engine, FeaturesSpec, VarValue};
 pub use instant::Instant;
-pub use model::{ClassWeight, ClassWeightRule, EncoderSpec, ModelSpec, Split};
+pub use model::{ClassWeight, ClassWeightRule, EncoderSpec, ModelSpec, SegmentBy, Split};
 pub(super) use score::RESULT_COLUMNS;
 pub use score::{Keep, LookupSpec, ScoreSpec};
 pub use table::{TableFormat, TableSpec};

@@ -72,14 +72,19 @@ fn rise(rises: &[f64]) -> Rise {
 }
 
 fn losses(predictor: &Predictor, block: &FeatureBlock, labels: &[f64]) -> Vec<f64> {
-    let log_loss = |share: f64| -share.clamp(LEAST, 1.0 - LEAST).ln();
-    let of = |label: &f64, own: &[f64]| match predictor.task() {
-        Task::Regression => (label - own[0]).powi(2),
-        Task::Binary => log_loss(if *label == 1.0 { own[0] } else { 1.0 - own[0] }),
-        Task::Multiclass => log_loss(own[*label as usize]),
-    };
     let outputs = predictor.predict(block);
-    labels.iter().zip(outputs.chunks(predictor.outputs())).map(|(label, own)| of(label, own)).collect()
+    let rows = labels.iter().zip(outputs.chunks(predictor.outputs()));
+    rows.map(|(label, own)| loss_of_row(predictor.task(), *label, own)).collect()
+}
+
+/// The loss of one row with these outputs: the logarithmic one for classes, the squared error for regression.
+pub fn loss_of_row(task: Task, label: f64, outputs: &[f64]) -> f64 {
+    let log_loss = |share: f64| -share.clamp(LEAST, 1.0 - LEAST).ln();
+    match task {
+        Task::Regression => (label - outputs[0]).powi(2),
+        Task::Binary => log_loss(if label == 1.0 { outputs[0] } else { 1.0 - outputs[0] }),
+        Task::Multiclass => log_loss(outputs[label as usize]),
+    }
 }
 
 #[cfg(test)]

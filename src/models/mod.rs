@@ -27,15 +27,17 @@ pub mod params;
 mod payload;
 mod predictor;
 mod preparation;
+mod segments;
 mod standardise;
 mod training;
 mod tree;
 mod weighted;
 
-pub use importance::{Rise, measured_rows, permutation_importance};
+pub use importance::{Rise, loss_of_row, measured_rows, permutation_importance};
 pub use link::Link;
 pub use predictor::{Form, Linear, Predictor};
 pub use preparation::{Arithmetic, Lookup, Norm, Operation, Preparation, Step};
+pub use segments::Segmented;
 pub use training::{BinnedSet, TrainingSet};
 
 use crate::error::{Error, Result, did_you_mean};

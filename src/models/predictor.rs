@@ -4,6 +4,7 @@ use super::TrainingSet;
 use super::link::Link;
 use super::payload;
 use super::preparation::Preparation;
+use super::segments::Segmented;
 use crate::error::{Error, Result};
 use crate::features::FeatureBlock;
 use crate::forest::Forest;
@@ -18,6 +19,8 @@ pub enum Form {
     Linear(Linear),
     /// An ensemble of trees.
     Forest(Forest),
+    /// A form for each segment of the rows.
+    Segmented(Segmented),
 }
 
 /// `intercept + coefficients . features` for each output.
@@ -36,6 +39,17 @@ impl Form {
             Self::Constant(scores) => scores.len(),
             Self::Linear(linear) => linear.intercepts.len(),
             Self::Forest(forest) => forest.outputs(),
+            Self::Segmented(segmented) => segmented.fallback().scores(),
+        }
+    }
+
+    /// How many numbers and nodes it holds.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Constant(scores) => scores.len(),
+            Self::Linear(linear) => linear.coefficients.iter().map(Vec::len).sum(),
+            Self::Forest(forest) => forest.trees().iter().map(|tree| tree.nodes().len() + tree.leaves().len()).sum(),
+            Self::Segmented(segmented) => segmented.models().iter().chain([segmented.fallback()]).map(Self::size).sum(),
         }
     }
 
@@ -57,10 +71,12 @@ impl Form {
                 let trees = forest.trees().iter().filter_map(|tree| tree.only(score, forest.outputs())).collect();
                 Self::Forest(Forest::new(forest.features(), vec![forest.base()[score]], forest.aggregation(), trees)?)
             }
+            Self::Segmented(segmented) => Self::Segmented(segmented.only(score)?),
         })
     }
 
-    fn is_sound(&self, inputs: usize) -> bool {
+    /// Whether it takes so many inputs, and all its numbers are finite.
+    pub(super) fn is_sound(&self, inputs: usize) -> bool {
         let finite = |values: &[f64]| values.iter().all(|value| value.is_finite());
         match self {
             Self::Constant(scores) => finite(scores),
@@ -70,14 +86,18 @@ impl Form {
                     && linear.coefficients.iter().all(|own| own.len() == inputs && finite(own))
             }
             Self::Forest(forest) => forest.features() == inputs,
+            // Its parts were looked at when they were put together.
+            Self::Segmented(segmented) => segmented.features() + segmented.routes() == inputs,
         }
     }
 
-    fn score(&self, block: &FeatureBlock) -> Vec<f64> {
+    /// The raw scores of all rows, row-major.
+    pub(super) fn score(&self, block: &FeatureBlock) -> Vec<f64> {
         match self {
             Self::Constant(scores) => scores.repeat(block.rows()),
             Self::Linear(linear) => linear.score(block),
             Self::Forest(forest) => forest.score(block),
+            Self::Segmented(segmented) => segmented.score(block),
         }
     }
 }
@@ -137,6 +157,10 @@ impl Predictor {
             None => self.outputs() == scores,
         };
         let pairs = !matches!(self.link, Link::ScoredPair | Link::ScoredPairLogistic) || scores == 3;
+        // Steps before segments would have to leave their routes alone.
+        if self.preparation.is_some() && matches!(self.form, Form::Segmented(_)) {
+            return Err(Error::verification("a predictor with segments has steps before them"));
+        }
         let inputs = match &self.preparation {
             Some(preparation) => {
                 preparation.check()?;
@@ -218,6 +242,13 @@ impl Predictor {
             scores.extend(self.form.score(&preparation.apply(block, start, count)));
         }
         scores
+    }
+
+    /// How many rows of `block` are scored by the fallback of segments; `None` for a predictor without segments.
+    pub fn fell_back(&self, block: &FeatureBlock) -> Option<u64> {
+        let Form::Segmented(segmented) = &self.form else { return None };
+        let fallback = segmented.models().len() as u32;
+        Some(segmented.model_of(block).into_iter().filter(|model| *model == fallback).count() as u64)
     }
 
     /// The predictor as an Arrow IPC file; equal predictors give equal bytes.

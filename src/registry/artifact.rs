@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 /// The version of the format of `artifact.json` and of alias records; raised with every change.
 ///
 /// 2 added the job's settings, which class was taken for which, and point-in-time joins; 3 of what use each feature
-/// was, where an imported model came from, and declared windows. Files of older formats lack them and are still read.
-pub const FORMAT: u32 = 3;
+/// was, where an imported model came from, and declared windows; 4 the models of segments. Files of older formats lack them and are still read.
+pub const FORMAT: u32 = 4;
 
 /// A trained model without its predictor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,6 +60,10 @@ pub struct Artifact {
     /// ask for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub permutation: Vec<FeatureRise>,
+    /// What became of the segments, where each has a model of its own; absent where there is one model for all rows.
+    /// Since format 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segments: Option<SegmentModels>,
     /// The job's settings that decide how a model turns out, as they were after the command line's changes: what
     /// the fingerprint is over, apart from tables and SQL. Null in files of format 1.
     #[serde(default)]
@@ -113,6 +117,74 @@ impl Artifact {
     pub fn signature(&self) -> &Signature {
         self.encoder.signature()
     }
+}
+
+/// The models of segments, and those segments that have none.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SegmentModels {
+    /// The columns whose values name a segment.
+    pub by: Vec<String>,
+    /// The fewest training rows of a segment with a model of its own.
+    pub min_rows: u64,
+    /// Segments among the training rows.
+    pub found: u64,
+    /// Segments with a model of their own.
+    pub models: u64,
+    /// Segments with too few training rows.
+    pub small: u64,
+    /// Segments with enough rows from which nothing could be learned: all of one class, for example.
+    pub refused: u64,
+    /// The first of those, in the order of their names.
+    pub refused_first: Vec<RefusedSegment>,
+    /// Training rows of segments with a model.
+    pub train_rows: u64,
+    /// All other training rows; those, too, are learned from by the fallback, which learns from all.
+    pub fallback_train_rows: u64,
+    /// Test rows.
+    pub test_rows: u64,
+    /// Test rows that the fallback scored.
+    pub fallback_test_rows: u64,
+    /// The mean loss of the test rows: logarithmic for classes, the squared error for regression.
+    #[serde(with = "nullable")]
+    pub loss: f64,
+    /// What it would be if the fallback scored all of them.
+    #[serde(with = "nullable")]
+    pub fallback_loss: f64,
+    /// Segments with a model and enough test rows to be judged by.
+    pub judged: u64,
+    /// How many of them lose more by their own model than they would by the fallback.
+    pub worse: u64,
+    /// Of those judged, the ones that lose most by their own model, or gain least.
+    pub worst: Vec<SegmentLoss>,
+}
+
+/// A segment without a model, though it has enough rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefusedSegment {
+    /// Its value of each column.
+    pub segment: Vec<String>,
+    /// Its training rows.
+    pub rows: u64,
+    /// Why, as an error says it.
+    pub why: String,
+}
+
+/// How good a segment's model is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SegmentLoss {
+    /// Its value of each column.
+    pub segment: Vec<String>,
+    /// Its test rows.
+    pub rows: u64,
+    /// The mean loss by its own model.
+    #[serde(with = "nullable")]
+    pub loss: f64,
+    /// The mean loss of the same rows by the fallback.
+    #[serde(with = "nullable")]
+    pub fallback_loss: f64,
 }
 
 /// What the splits by one feature did for the training loss.

@@ -3,6 +3,7 @@
 //! A pure function of the artifact: no clock, so that the same version has the same card.
 
 mod imported;
+mod segments;
 
 use super::artifact::{Artifact, Measured};
 use super::files::Described;
@@ -122,6 +123,9 @@ fn quality(artifact: &Artifact) -> String {
     let head = ["metric", "model", &format!("baseline ({})", baseline.algorithm)];
     let mut body = format!("On the test rows; the interval of confidence in brackets.\n\n{}", table(head, &rows));
     body.push_str(&confusion(artifact));
+    if let Some(own) = &artifact.segments {
+        body.push_str(&segments::render(own, artifact.task));
+    }
     if let Some(validation) = &artifact.cross_validation {
         let rows: Vec<[String; 2]> =
             validation.metrics.iter().map(|(name, own)| [name.clone(), measured(own)]).collect();
@@ -175,8 +179,8 @@ fn features(artifact: &Artifact) -> String {
     let weight = artifact.features.weight.as_ref().map(|weight| format!("; rows are weighted by `{weight}`"));
     format!(
         "{} columns give {} features; the event time is `{}`{}.\n\n{}{gains}",
-        rows.len(),
-        encoder.features(),
+        rows.len() - encoder.routes(),
+        encoder.features() - encoder.routes(),
         artifact.features.time,
         weight.unwrap_or_default(),
         table(["column", "type", "encoding"], &rows)
@@ -252,6 +256,7 @@ fn encoded(fitted: &FittedColumn) -> String {
             };
             format!("one feature, the level: {}; missing stays missing{folded}", shown(levels))
         }
+        FittedColumn::Route { .. } => "none: it chooses the model of the row's segment".to_owned(),
         FittedColumn::Dropped { reason } => format!("none: {reason}"),
     }
 }

@@ -39,6 +39,7 @@ mod risk;
 mod rolling;
 mod s3;
 mod scoring;
+mod segments;
 mod shared;
 mod shipped;
 mod sites;

@@ -8,7 +8,7 @@ use lakemill::features::FeatureBlock;
 use lakemill::forest::{
     Aggregation, CategorySet, Comparison, Forest, Missing, Precision, Rule, Side, Tree, TreeBuilder,
 };
-use lakemill::models::{ALGORITHMS, Form, Link, Predictor};
+use lakemill::models::{ALGORITHMS, Form, Linear, Link, Predictor, Segmented};
 use lakemill::task::Task;
 use proptest::prelude::*;
 use serde_json::json;
@@ -71,6 +71,63 @@ fn ruled(aggregation: Aggregation) -> Predictor {
     }
     let forest = Forest::new(3, vec![0.5], aggregation, trees).unwrap();
     Predictor::new(Task::Regression, 0, 3, Form::Forest(forest), Link::Identity).unwrap()
+}
+
+/// Segments whose models are forests, one of them a constant; and segments of linear models, by two columns.
+fn segmented() -> [Predictor; 2] {
+    let Form::Forest(forest) = ruled(Aggregation::Sum).form().clone() else { panic!("not a forest") };
+    let few = Forest::new(3, vec![1.0], Aggregation::Average, forest.trees()[..2].to_vec()).unwrap();
+    let models = vec![Form::Forest(few), Form::Constant(vec![2.5]), Form::Forest(forest.clone())];
+    let keys = vec![vec![0.0], vec![7.0], vec![-1e15]];
+    let trees = Segmented::new(3, keys, models, Form::Forest(forest)).unwrap();
+    let line =
+        |slope: f64| Form::Linear(Linear { coefficients: vec![vec![slope; 3]; 2], intercepts: vec![slope, 0.0] });
+    let keys = vec![vec![0.0, 1.0], vec![1.0, 1.0]];
+    let lines = Segmented::new(3, keys, vec![line(0.5), line(-0.25)], line(1.0)).unwrap();
+    [
+        Predictor::new(Task::Regression, 0, 4, Form::Segmented(trees), Link::Identity).unwrap(),
+        Predictor::new(Task::Multiclass, 2, 5, Form::Segmented(lines), Link::Softmax).unwrap(),
+    ]
+}
+
+#[test]
+fn models_of_segments_come_back_and_predict_the_same_bits() {
+    for predictor in segmented() {
+        let bytes = predictor.to_payload().unwrap();
+        let back = Predictor::from_payload(&bytes).unwrap();
+        assert_eq!(back, predictor);
+        assert_eq!(back.to_payload().unwrap(), bytes);
+        let column = |feature: usize| (0..700).map(|row| ((row * (feature + 3)) % 9) as f64).collect::<Vec<f64>>();
+        let columns: Vec<Vec<f64>> = (0..predictor.features()).map(column).collect();
+        let block = FeatureBlock::from_columns(700, &columns);
+        assert_eq!(back.predict(&block), predictor.predict(&block));
+        assert!(back.fell_back(&block).is_some_and(|rows| 0 < rows && rows < 700));
+    }
+    // Those without segments are written as before, so that older binaries read them.
+    let version = |bytes: &[u8], version: &str| bytes.windows(version.len()).any(|window| window == version.as_bytes());
+    assert!(version(&boosted().to_payload().unwrap(), r#"{"version":2,"#));
+    assert!(version(&segmented()[0].to_payload().unwrap(), r#"{"version":3,"#));
+}
+
+#[test]
+fn headers_of_segments_that_lie_are_refused() {
+    let bytes = segmented()[0].to_payload().unwrap();
+    for (from, to) in [
+        (r#""trees":2"#, r#""trees":3"#),
+        (r#""trees":2"#, r#""trees":1"#),
+        (r#""version":3"#, r#""version":2"#),
+        (r#"[7.0]"#, r#"[0.0]"#),
+        (r#"{"features":3"#, r#"{"features":2"#),
+        (r#"{"constant":[2.5]}"#, r#"{"constant":[   ]}"#),
+        (r#"{"constant":[2.5]}"#, r#"{"linear":99999  }"#),
+    ] {
+        let at = bytes.windows(from.len()).position(|window| window == from.as_bytes());
+        let at = at.unwrap_or_else(|| panic!("no {from}"));
+        let mut wrong = bytes.clone();
+        wrong[at..at + from.len()].copy_from_slice(&to.as_bytes()[..from.len()]);
+        let error = Predictor::from_payload(&wrong).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Verification, "{from} as {to}: {error}");
+    }
 }
 
 const AGGREGATIONS: [Aggregation; 4] =
@@ -215,7 +272,9 @@ static PAYLOADS: LazyLock<Vec<Vec<u8>>> =
 /// Forests with rules stand as often as fitted ones.
 static MUTATED: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let ruled = AGGREGATIONS.map(|aggregation| ruled(aggregation).to_payload().unwrap());
-    PAYLOADS.iter().zip(ruled.iter().cycle()).flat_map(|(fitted, ruled)| [fitted.clone(), ruled.clone()]).collect()
+    let segmented = segmented().map(|predictor| predictor.to_payload().unwrap());
+    let made = ruled.iter().chain(&segmented).cycle();
+    PAYLOADS.iter().zip(made).flat_map(|(fitted, made)| [fitted.clone(), made.clone()]).collect()
 });
 
 #[test]

@@ -10,7 +10,8 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, Weak};
 
 /// The jobs whose tests are below, and those in `flights.rs`.
-const ON_THE_DEMO_LAKE: [&str; 5] = ["card_fraud", "card_fraud_declared", "segment", "spend", "terminal_fraud"];
+const ON_THE_DEMO_LAKE: [&str; 6] =
+    ["card_fraud", "card_fraud_declared", "segment", "spend", "spend_segments", "terminal_fraud"];
 const ON_REAL_FLIGHTS: [&str; 2] = ["flight_delay", "flight_delay_minutes"];
 
 /// The last day of the demo lake.
@@ -191,7 +192,8 @@ fn can_be_looked_at(expected: &Expected, receipt: &Value) {
     let job = &expected.job;
     let shown = job.at_home(&["models", "show", job.name]).expect(0).json();
     assert_eq!(shown["version"]["sha256"], receipt["model"]["sha256"]);
-    let sql = std::fs::read_to_string(root().join(format!("sql/{}.sql", job.name))).unwrap();
+    let written: toml::Table = std::fs::read_to_string(root().join(&job.file)).unwrap().parse().unwrap();
+    let sql = std::fs::read_to_string(root().join(written["features"]["sql"].as_str().unwrap())).unwrap();
     assert_eq!(shown["artifact"]["features"]["sql"], sql.as_str());
     let card = run(&["models", "show", job.name, "--home", &job.home.display().to_string()]).expect(0).stdout;
     let head = format!("# {} 1\n", job.name);
@@ -336,6 +338,24 @@ fn spend_lives_its_whole_life() {
         latest: "tx_datetime",
         days: 30..=39,
     });
+}
+
+#[test]
+fn spend_segments_lives_its_whole_life() {
+    let expected = Expected {
+        job: Shipped::new("spend_segments", &["transactions", "customers", "terminals"]),
+        key: "transaction_id",
+        metric: ("r2", true),
+        worse: "model.params={ trees = 2 }",
+        lookup: None,
+        latest: "tx_datetime",
+        days: 30..=39,
+    };
+    whole_life(&expected);
+    let shown = expected.job.at_home(&["models", "show", "spend_segments"]).expect(0).json();
+    let segments = &shown["artifact"]["segments"];
+    assert!(segments["models"].as_u64().unwrap() >= 8, "{segments}");
+    assert!(segments["loss"].as_f64() < segments["fallback_loss"].as_f64(), "models of their own pay: {segments}");
 }
 
 #[test]

@@ -222,6 +222,7 @@ fn artifact(request: &ImportRequest, model: &Imported, encoder: &Encoder, origin
         cross_validation: None,
         gains: Vec::new(),
         permutation: Vec::new(),
+        segments: None,
         job: Value::Null,
         binary_format: BINARY_FORMAT,
         origin: Some(origin.clone()),

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::features::FeatureBlock;
 use rayon::prelude::*;
 use std::fmt;
+use std::ops::Range;
 
 /// Column-major bins, one byte a value, in memory or wherever else bytes can be read in place (a memory-mapped
 /// temporary file).
@@ -63,6 +64,27 @@ impl BinnedBlock {
             bins.bin_all(block.column(feature), &mut bytes[feature * block.rows()..]);
         }
         Self::new(block.rows(), features, bytes)
+    }
+
+    /// The rows of a range alone, in memory; numbers have at most `most_bins` bins each (see `part`).
+    ///
+    /// # Errors
+    /// `failed` for a range that is not within the rows.
+    pub fn part(&self, rows: Range<usize>, most_bins: usize) -> Result<Self> {
+        if rows.start > rows.end || rows.end > self.rows {
+            return Err(Error::failed("a part of a binned matrix lies outside of it").with("rows", self.rows));
+        }
+        let mut bytes = Vec::with_capacity(rows.len() * self.features());
+        let features = (0..self.features()).map(|feature| {
+            let column = &self.column(feature)[rows.clone()];
+            let mut counts = [0; 256];
+            column.iter().for_each(|byte| counts[usize::from(*byte)] += 1);
+            let (bins, to) = self.features[feature].for_part(&counts, most_bins);
+            bytes.extend(column.iter().map(|byte| to[usize::from(*byte)]));
+            bins
+        });
+        let features = features.collect();
+        Self::new(rows.len(), features, bytes)
     }
 
     /// How many rows.

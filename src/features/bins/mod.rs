@@ -9,6 +9,7 @@
 
 mod block;
 mod edges;
+mod part;
 mod sample;
 
 pub use block::BinnedBlock;

@@ -48,6 +48,9 @@ pub(super) fn apply(encoder: &Encoder, batch: &RecordBatch) -> Result<Encoded> {
             FittedColumn::Codes { levels, .. } => {
                 unseen.count(name, codes(array, levels, to).at("column", name)?);
             }
+            // Whoever falls back is counted where the model is chosen.
+            FittedColumn::Route { levels: Some(levels) } => drop(codes(array, levels, to).at("column", name)?),
+            FittedColumn::Route { levels: None } => numbers_into(array, to).at("column", name)?,
             FittedColumn::Dropped { .. } if array.data_type().is_floating() => {
                 pass.number(array, name, 0.0, &mut [], &mut [])?;
             }

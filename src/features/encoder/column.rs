@@ -44,6 +44,13 @@ pub enum FittedColumn {
         #[serde(default)]
         folded: Folded,
     },
+    /// A column that names a row's segment: what chooses the model, and no feature. A text is the index of its level
+    /// and whatever is no level their number; null is NaN.
+    Route {
+        /// The levels of a text column, sorted by name; none where the column is a number.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        levels: Option<Levels>,
+    },
     /// A column without use for a model.
     Dropped {
         /// Why.
@@ -94,7 +101,7 @@ impl FittedColumn {
         match self {
             Self::Number { value, missing, .. } => usize::from(*value) + usize::from(*missing),
             Self::Category { levels, null_level, .. } => levels.names().len() + usize::from(*null_level),
-            Self::Native { .. } | Self::Codes { .. } => 1,
+            Self::Native { .. } | Self::Codes { .. } | Self::Route { .. } => 1,
             Self::Dropped { .. } => 0,
         }
     }
@@ -110,7 +117,7 @@ impl FittedColumn {
                 let levels = levels.names().iter().map(|level| format!("{name}={level}"));
                 levels.chain(null_level.then(|| format!("{name} is null"))).collect()
             }
-            Self::Native { .. } | Self::Codes { .. } => vec![name.to_owned()],
+            Self::Native { .. } | Self::Codes { .. } | Self::Route { .. } => vec![name.to_owned()],
             Self::Dropped { .. } => Vec::new(),
         }
     }
@@ -146,6 +153,8 @@ impl FittedColumn {
             Self::Category { levels, .. } if kind == ColumnKind::Category && levels.are_sorted() => Ok(()),
             Self::Native { .. } if kind != ColumnKind::Category => Ok(()),
             Self::Codes { levels, .. } if kind == ColumnKind::Category && !levels.names().is_empty() => Ok(()),
+            Self::Route { levels: None } if kind != ColumnKind::Category => Ok(()),
+            Self::Route { levels: Some(levels) } if kind == ColumnKind::Category && levels.are_sorted() => Ok(()),
             _ => Err(Error::verification("the stored encoding does not fit the column")),
         }
     }

@@ -102,6 +102,22 @@ impl Encoder {
         Self::new(Stored { signature, options, columns, rows: 0, rejected })
     }
 
+    /// The same encoder with columns that name a row's segment, behind all features.
+    ///
+    /// # Errors
+    /// `verification` where they are no such columns.
+    pub(super) fn routed(self, columns: Vec<SignatureColumn>, fitted: Vec<FittedColumn>) -> Result<Self> {
+        let mut stored = Stored::from(self);
+        stored.signature.columns.extend(columns);
+        stored.columns.extend(fitted);
+        Self::new(stored)
+    }
+
+    /// How many of the features, the last ones, are none but name a row's segment.
+    pub fn routes(&self) -> usize {
+        self.columns.iter().filter(|column| matches!(column, FittedColumn::Route { .. })).count()
+    }
+
     /// Encodes one batch: a pure function of the encoder and the batch, row by row independent.
     ///
     /// # Errors
@@ -162,6 +178,10 @@ impl Encoder {
         }
         for (column, fitted) in signature.columns.iter().zip(&columns) {
             fitted.check(column.kind).at("column", &column.name)?;
+        }
+        let is_route = |column: &FittedColumn| matches!(column, FittedColumn::Route { .. });
+        if !columns.is_sorted_by_key(is_route) {
+            return Err(Error::verification("a feature of the encoder stands behind the columns of segments"));
         }
         let names = feature_names(&signature.columns, &columns);
         Ok(Self { signature, options, columns, rows, rejected, names })

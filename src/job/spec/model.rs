@@ -31,6 +31,14 @@ pub struct ModelSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 2, max = 50))]
     pub folds: Option<u32>,
+    /// The column whose values are segments, e.g. "region", or a list of such columns: each segment gets a model of its
+    /// own, and all other rows a common one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment_by: Option<SegmentBy>,
+    /// The fewest training rows for which a segment gets a model of its own; 100 if it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2))]
+    pub segment_min_rows: Option<u64>,
     /// The algorithm's parameters.
     #[serde(default)]
     pub params: Map<String, Value>,
@@ -41,6 +49,58 @@ pub struct ModelSpec {
 
 fn default_seed() -> u64 {
     7
+}
+
+impl ModelSpec {
+    /// The columns that name a row's segment; none where there is one model for all rows.
+    pub fn segment_columns(&self) -> &[String] {
+        match &self.segment_by {
+            None => &[],
+            Some(SegmentBy::One(column)) => std::slice::from_ref(column),
+            Some(SegmentBy::Several(columns)) => columns,
+        }
+    }
+
+    /// The fewest training rows for which a segment gets a model of its own.
+    pub fn least_segment_rows(&self) -> u64 {
+        self.segment_min_rows.unwrap_or(SEGMENT_MIN_ROWS)
+    }
+}
+
+/// What a job file need not say of [`ModelSpec::segment_min_rows`].
+const SEGMENT_MIN_ROWS: u64 = 100;
+
+/// The columns whose values name a segment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum SegmentBy {
+    /// One.
+    One(String),
+    /// A segment for each combination of their values.
+    Several(Vec<String>),
+}
+
+// By hand: derived, there would be an alternative within an alternative.
+impl JsonSchema for SegmentBy {
+    fn schema_name() -> Cow<'static, str> {
+        "SegmentBy".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A column of the SQL, or a list of columns.",
+            "anyOf": [
+                { "type": "string", "minLength": 1, "description": "The column whose values are segments." },
+                {
+                    "type": "array",
+                    "description": "Columns: each combination of their values is a segment.",
+                    "items": { "type": "string", "minLength": 1 },
+                    "minItems": 1,
+                    "uniqueItems": true
+                }
+            ]
+        })
+    }
 }
 
 /// The weight of each class in training.

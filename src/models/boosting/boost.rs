@@ -195,7 +195,9 @@ impl Boosting<'_> {
     /// Gives leaves the quantile of their residuals, where the loss wants that, and applies the learning rate.
     fn finish(&self, grown: &mut Grown, scores: &[f64]) {
         let (rows, renewed) = (&grown.rows, self.loss.renewed());
-        grown.leaves.par_iter_mut().for_each(|leaf| {
+        // The leaves of few rows are not worth another thread.
+        let together = if rows.len() < FEW_ROWS { grown.leaves.len() } else { 1 };
+        grown.leaves.par_iter_mut().with_min_len(together).for_each(|leaf| {
             if let Some(alpha) = renewed {
                 let own = rows[leaf.rows.clone()].iter().map(|row| *row as usize);
                 let residuals = own.map(|row| (self.set.labels[row] - scores[row], self.weights[row]));

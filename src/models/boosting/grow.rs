@@ -4,7 +4,7 @@
 //! rows are passed over; the larger one's histogram is the parent's less the smaller one's. Histograms are
 //! whole numbers, so one that was not kept (there is a limit to the memory) is counted again to the same bits.
 
-use super::histogram::{MISSING, Rows, Scale, Sum, TOGETHER, minus, plus, tables};
+use super::histogram::{MISSING, Rows, Scale, Sum, TOGETHER, few, minus, plus, tables};
 use super::partition::partition;
 use super::split::{Found, Node, Rule, Search, SplitRules};
 use crate::features::BinnedBlock;
@@ -17,6 +17,10 @@ use std::ops::Range;
 pub(crate) const KEPT_BYTES: usize = 256 << 20;
 /// Sums below which a task is not worth another thread.
 const WORTH_A_THREAD: usize = 1 << 15;
+
+/// Rows up to which sums are added where they stand in the histogram: clearing a table of 256 bins for each feature
+/// would take longer than the rows do.
+const FEW: usize = 1 << 11;
 
 /// What does not change from tree to tree.
 #[derive(Debug, Clone, Copy)]
@@ -238,12 +242,17 @@ impl Growing<'_> {
         let mut found = None;
         if self.search.is_open(&node) && self.growth.leaves > 1 && self.growth.max_depth > 0 {
             let rows = if whole { Rows::All(sums) } else { Rows::Listed(&self.rows, sums) };
+            let work = (self.rows.len() + 512) * self.layout.features.len();
             let parts: Vec<_> = self.layout.split(&mut histogram).into_iter().enumerate().collect();
             let each = |(group, part): (usize, &mut [Sum])| {
                 self.count(group, rows, part);
                 self.best_of(group, part, &node)
             };
-            found = better(parts.into_par_iter().map(each).collect());
+            found = better(if work >= WORTH_A_THREAD {
+                parts.into_par_iter().map(each).collect()
+            } else {
+                parts.into_iter().map(each).collect()
+            });
         }
         let output = self.search.output(&node);
         let rows = 0..self.rows.len();
@@ -368,9 +377,16 @@ impl Growing<'_> {
         let bins = self.growth.bins;
         let members = self.layout.members(group);
         let features = &self.layout.features[members.clone()];
+        let start = self.layout.offsets[members.start];
+        if rows.count() <= FEW {
+            for (feature, index) in features.iter().zip(members) {
+                let own = &mut into[self.layout.offsets[index] - start..self.layout.offsets[index + 1] - start];
+                few(bins.column(*feature as usize), rows, own);
+            }
+            return;
+        }
         let columns: Vec<&[u8]> = features.iter().map(|feature| bins.column(*feature as usize)).collect();
         let tables = tables(&columns, rows);
-        let start = self.layout.offsets[members.start];
         for (table, index) in tables.iter().zip(members) {
             let own = &mut into[self.layout.offsets[index] - start..self.layout.offsets[index + 1] - start];
             if let Some((missing, values)) = own.split_last_mut() {

@@ -109,15 +109,36 @@ pub(super) enum Rows<'a> {
     Listed(&'a [u32], &'a [Sum]),
 }
 
+impl Rows<'_> {
+    /// How many.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::All(sums) | Self::Listed(_, sums) => sums.len(),
+        }
+    }
+}
+
+/// The sums of a column over `rows`, by bin; those of missing values are the last.
+pub(super) fn few(column: &[u8], rows: Rows<'_>, into: &mut [Sum]) {
+    into.fill([0; 2]);
+    let missing = into.len() - 1;
+    let mut add = |byte: u8, own: Sum| {
+        // The byte of missing values is at least their place.
+        let sum = &mut into[usize::from(byte).min(missing)];
+        *sum = plus(*sum, own);
+    };
+    match rows {
+        Rows::All(sums) => column.iter().zip(sums).for_each(|(byte, own)| add(*byte, *own)),
+        Rows::Listed(rows, sums) => rows.iter().zip(sums).for_each(|(row, own)| add(column[*row as usize], *own)),
+    }
+}
+
 /// Sums of up to [`TOGETHER`] features, by byte.
 pub(super) type Tables = [[Sum; BYTES]; TOGETHER];
 
 /// The sums of up to [`TOGETHER`] columns of equal length over `rows`.
 pub(super) fn tables(columns: &[&[u8]], rows: Rows<'_>) -> Box<Tables> {
-    let count = match rows {
-        Rows::All(sums) => sums.len(),
-        Rows::Listed(rows, _) => rows.len(),
-    };
+    let count = rows.count();
     if count <= 2 * STRETCH {
         return stretch(columns, rows);
     }

@@ -6,26 +6,31 @@
 //! Reading trusts nothing: the general Arrow reader panics on some malformed files, so `file` reads
 //! the one shape that is written here, with every offset and length checked.
 //!
-//! Version 2 gave trees comparison, precision, missing rules and category sets; version 1 is still read.
+//! Version 2 gave trees comparison, precision, missing rules and category sets; version 3 is that of models with
+//! segments, and of those alone. Older versions are still read.
 
 mod file;
+mod segments;
 mod trees;
 
 use super::{Form, Linear, Link, Predictor, Preparation};
 use crate::error::{Error, Result};
-use crate::forest::{Aggregation, Forest};
+use crate::forest::{Aggregation, Forest, Tree};
 use crate::task::Task;
 use arrow::array::{ArrayRef, Float64Builder, ListBuilder, RecordBatch, UInt32Builder};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::FileWriter;
 use file::Column;
+use segments::SegmentsHeader;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// The footer's metadata key.
 const KEY: &str = "lakemill";
 /// Raised when the layout changes; older layouts stay readable.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+/// The version of predictors without segments.
+const WITHOUT_SEGMENTS: u32 = 2;
 /// The columns of coefficients; a constant has empty lists.
 const OUTPUTS: &[(&str, Column)] = &[("intercept", Column::ListF64), ("coefficients", Column::ListF64)];
 
@@ -52,10 +57,20 @@ struct Header {
 enum FormHeader {
     Constant,
     Linear,
-    Average { base: Vec<f64> },
-    Sum { base: Vec<f64> },
-    Minimum { base: Vec<f64> },
-    Maximum { base: Vec<f64> },
+    Average {
+        base: Vec<f64>,
+    },
+    Sum {
+        base: Vec<f64>,
+    },
+    Minimum {
+        base: Vec<f64>,
+    },
+    Maximum {
+        base: Vec<f64>,
+    },
+    /// Since version 3.
+    Segmented(SegmentsHeader),
 }
 
 /// The predictor as an Arrow IPC file.
@@ -74,11 +89,15 @@ pub(super) fn encode(predictor: &Predictor) -> Result<Vec<u8>> {
                 Aggregation::Minimum => FormHeader::Minimum { base },
                 Aggregation::Maximum => FormHeader::Maximum { base },
             };
-            (form, trees::COLUMNS, trees::arrays(forest))
+            (form, trees::COLUMNS, trees::arrays(&forest.trees().iter().collect::<Vec<&Tree>>()))
+        }
+        Form::Segmented(segmented) => {
+            let (header, columns, arrays) = segments::encode(segmented)?;
+            (FormHeader::Segmented(header), columns, arrays)
         }
     };
     let header = Header {
-        version: VERSION,
+        version: if matches!(form, FormHeader::Segmented(_)) { VERSION } else { WITHOUT_SEGMENTS },
         task: predictor.task(),
         classes: predictor.classes(),
         features: predictor.features(),
@@ -152,6 +171,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Predictor> {
         FormHeader::Sum { base } => read_forest(&file, version, inputs, base, Aggregation::Sum)?,
         FormHeader::Minimum { base } => read_forest(&file, version, inputs, base, Aggregation::Minimum)?,
         FormHeader::Maximum { base } => read_forest(&file, version, inputs, base, Aggregation::Maximum)?,
+        FormHeader::Segmented(_) if version <= WITHOUT_SEGMENTS => {
+            return Err(file::broken("its version has no segments"));
+        }
+        FormHeader::Segmented(models) => Form::Segmented(segments::decode(&file, version, models)?),
     };
     let (task, classes, link) = (header.task, header.classes, header.link);
     let predictor = match header.chosen {

@@ -15,7 +15,7 @@
 use super::file::{self, Column, Columns};
 use super::{float_lists, whole_lists};
 use crate::error::Result;
-use crate::forest::{CategorySet, Child, Comparison, Forest, Missing, Node, Precision, Rule, Side, Tree};
+use crate::forest::{CategorySet, Child, Comparison, Missing, Node, Precision, Rule, Side, Tree};
 use arrow::array::{ArrayRef, Int32Array};
 use std::sync::Arc;
 
@@ -92,9 +92,8 @@ fn read_rule(code: u32, number: f64) -> Result<(Rule, Missing)> {
     Ok((rule, *missing))
 }
 
-/// The columns of a forest's trees.
-pub(super) fn arrays(forest: &Forest) -> Vec<ArrayRef> {
-    let trees = forest.trees();
+/// The columns of these trees.
+pub(super) fn arrays(trees: &[&Tree]) -> Vec<ArrayRef> {
     let outputs = trees.iter().map(|tree| tree.output().map_or(-1, |output| output as i32));
     let of_nodes =
         |field: fn(&Node) -> u32| whole_lists(trees.iter().map(|tree| tree.nodes().iter().map(field).collect()));
@@ -110,7 +109,7 @@ pub(super) fn arrays(forest: &Forest) -> Vec<ArrayRef> {
         float_lists(thresholds.iter().map(Vec::as_slice)),
         of_nodes(|node| node.left.bits()),
         of_nodes(|node| node.right.bits()),
-        float_lists(trees.iter().map(Tree::leaves)),
+        float_lists(trees.iter().map(|tree| tree.leaves())),
         whole_lists(trees.iter().map(|tree| tree.sets().iter().map(|set| set.words().len() as u32).collect())),
         of_words(|(place, _)| *place),
         of_words(|(_, bits)| *bits as u32),
@@ -118,7 +117,8 @@ pub(super) fn arrays(forest: &Forest) -> Vec<ArrayRef> {
     ]
 }
 
-/// The trees in a file of this version, their shapes checked; [`Forest::new`] checks the rest.
+/// The trees in a file of this version, their shapes checked; [`Forest::new`](crate::forest::Forest::new) checks
+/// the rest.
 pub(super) fn read(file: &file::File<'_>, version: u32) -> Result<Vec<Tree>> {
     let first = version == 1;
     let mut columns: Columns<'_> = file.columns(if first { FIRST } else { COLUMNS })?;

@@ -131,6 +131,7 @@ fn artifact(model: &str, fingerprint: &str, encoder: Encoder) -> Artifact {
             FeatureGain { feature: "hour".to_owned(), share: 0.0 },
         ],
         permutation: vec![FeatureRise { feature: "amount".to_owned(), rise: measured(0.25) }],
+        segments: None,
         job: serde_json::json!({
             "features": { "key": ["id"], "label_delay": "7d" },
             "model": { "algorithm": "logistic_regression", "params": { "l2": 0.1 }, "class_weight": "balanced" },

@@ -82,11 +82,7 @@ impl Scores {
 
     /// How many numbers and nodes its model holds.
     pub fn model_size(&self) -> usize {
-        match &self.model.form {
-            Form::Constant(scores) => scores.len(),
-            Form::Linear(linear) => linear.coefficients.iter().map(Vec::len).sum(),
-            Form::Forest(forest) => forest.trees().iter().map(|tree| tree.nodes().len() + tree.leaves().len()).sum(),
-        }
+        self.model.form.size()
     }
 
     /// All scores of the model in their order, and nothing done to them yet.
