@@ -172,7 +172,11 @@ fn old_generations_go_and_a_rollback_moves_the_pointer_alone() {
     let collected = store().gc(&table, 1).unwrap();
     assert_eq!(collected.generations, [3]);
     assert_eq!(contents(&*reader(&table)), rows(500, 4));
-    refused(store().open_generation(&table, 3).map(drop), ErrorKind::Verification, "the generation is missing or incomplete");
+    refused(
+        store().open_generation(&table, 3).map(drop),
+        ErrorKind::Verification,
+        "the generation is missing or incomplete",
+    );
 }
 
 #[test]

@@ -39,7 +39,8 @@ fn pass(mut from: TcpStream, mut to: TcpStream, every: i64, left: &AtomicI64, cu
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
         let is_due = left.fetch_sub(read as i64, Ordering::SeqCst) <= read as i64;
-        if is_due && cuts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |cuts| (cuts > 0).then(|| cuts - 1)).is_ok() {
+        if is_due && cuts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |cuts| (cuts > 0).then(|| cuts - 1)).is_ok()
+        {
             left.store(every, Ordering::SeqCst);
             let _ = to.write_all(&buffer[..read / 2]);
             break;

@@ -57,7 +57,18 @@ impl Server {
         let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
         let port = self.port.to_string();
         let mut server = Command::new("redis-server");
-        server.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--daemonize", "no", "--loglevel", "warning"]);
+        server.args([
+            "--port",
+            &port,
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--daemonize",
+            "no",
+            "--loglevel",
+            "warning",
+        ]);
         server.args(&self.settings).current_dir(self.folder.path());
         let server = server.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         let watch = format!("read gone; kill -9 {}", server.id());
