@@ -25,11 +25,6 @@ impl Batch {
         self.commands.len()
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.commands.is_empty()
-    }
-
     /// Adds a command about `key`.
     pub fn push(&mut self, name: &[u8], key: &[u8], rest: &[&[u8]]) {
         let mut adding = self.adding(name, key, rest.len());

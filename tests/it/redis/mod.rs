@@ -6,6 +6,7 @@ mod contents;
 mod crash;
 mod faults;
 mod identities;
+mod job;
 mod proxy;
 mod server;
 
