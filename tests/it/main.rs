@@ -34,6 +34,7 @@ mod nightly;
 mod polars_engine;
 mod predict;
 mod query;
+mod redis;
 mod registry;
 mod risk;
 mod rolling;
