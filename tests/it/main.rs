@@ -38,6 +38,7 @@ mod risk;
 mod rolling;
 mod s3;
 mod scoring;
+mod serve;
 mod shared;
 mod shipped;
 mod stopped;

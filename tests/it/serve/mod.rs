@@ -1,0 +1,11 @@
+//! `lakemill serve`: the real binary on a free port, and whatever may come to it.
+
+mod client;
+mod degraded;
+mod flips;
+mod hostile;
+mod routes;
+mod server;
+mod shutdown;
+mod split;
+mod tls;
