@@ -3,7 +3,7 @@
 use super::{Home, Session};
 use crate::error::{Error, Result};
 use crate::lake::{Location, check_name};
-use crate::lookup::{LookupTable, lookup};
+use crate::lookup::{LookupOptions, LookupTable, lookup};
 use crate::runtime::stop_signal;
 use crate::serve::settings::{Settings, TableSettings, TlsFiles, load};
 use crate::serve::{Config, Serving, TokenSource};
@@ -19,6 +19,9 @@ pub(super) struct Args {
     /// The store that keeps the tables [default: file]
     #[arg(long, value_name = "STORE", env = "LAKEMILL_LOOKUP_STORE", hide_env_values = true)]
     store: Option<String>,
+    /// What the names of all keys of a server begin with [default: lakemill]
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
     /// A table to serve, as often as wanted [default: those of --config, else all that are published]
     #[arg(long, value_name = "TABLE")]
     table: Vec<String>,
@@ -47,14 +50,10 @@ const TOKENS: &str = "LAKEMILL_SERVE_TOKENS";
 
 pub(super) fn run(session: &Session, args: Args) -> Result<()> {
     let settings = args.config.as_deref().map(load).transpose()?.unwrap_or_default();
-    let home = match (&args.home.home, &settings.home) {
-        (None, Some(home)) => Home { home: Some(home.into()) }.location()?,
-        _ => args.home.location()?,
-    };
     session.engine.runtime.run_until_told(async {
         let stop = stop_signal();
         tokio::pin!(stop);
-        let open = open(args, settings, &home);
+        let open = open(args, settings);
         let serving = tokio::select! {
             serving = open => serving?,
             kind = &mut stop => return Err(Error::new(kind, "stopped by a signal before anything was served")),
@@ -68,10 +67,20 @@ pub(super) fn run(session: &Session, args: Args) -> Result<()> {
     })
 }
 
-async fn open(args: Args, settings: Settings, home: &Location) -> Result<Serving> {
+async fn open(args: Args, settings: Settings) -> Result<Serving> {
     let url = args.store.or(settings.store).unwrap_or_else(|| "file".to_owned());
     let store = lookup(&url)?;
-    let names = names(&args.table, settings.tables, home, store.name()).await?;
+    // A server knows its tables without a home.
+    let home = match (store.name(), &args.home.home, &settings.home) {
+        ("file", None, Some(home)) => Some(Home { home: Some(home.into()) }.location()?),
+        ("file", ..) => Some(args.home.location()?),
+        _ => None,
+    };
+    let names = names(&args.table, settings.tables, home.as_ref()).await?;
+    let mut options = LookupOptions::default();
+    if let Some(prefix) = args.prefix.or(settings.prefix) {
+        options.prefix = prefix;
+    }
     let config = Config {
         listen: args.listen.or(settings.listen).unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 8080).into()),
         poll: settings.poll,
@@ -88,7 +97,11 @@ async fn open(args: Args, settings: Settings, home: &Location) -> Result<Serving
     };
     Serving::open(config, |name| {
         check_name("table", name)?;
-        LookupTable::under(home, name, &url)
+        let table = match &home {
+            Some(home) => LookupTable::under(home, name, &url)?,
+            None => LookupTable::of_server(name, &url),
+        };
+        Ok(table.with(options.clone()))
     })
     .await
 }
@@ -97,18 +110,17 @@ async fn open(args: Args, settings: Settings, home: &Location) -> Result<Serving
 async fn names(
     flags: &[String],
     mut settings: BTreeMap<String, TableSettings>,
-    home: &Location,
-    store: &str,
+    home: Option<&Location>,
 ) -> Result<BTreeMap<String, TableSettings>> {
-    let wanted = match (flags, settings.is_empty(), store) {
+    let wanted = match (flags, settings.is_empty(), home) {
         ([], false, _) => settings.keys().cloned().collect(),
-        ([], true, "file") => home.join("lookup").children().await?,
+        ([], true, Some(home)) => home.join("lookup").children().await?,
         (flags, ..) => flags.to_vec(),
     };
     if wanted.is_empty() {
-        return Err(Error::usage("there is no table to serve")
-            .with("home", home)
-            .hint("name one by --table: it is served as soon as a run publishes it"));
+        let error = Error::usage("there is no table to serve");
+        let error = if let Some(home) = home { error.with("home", home) } else { error };
+        return Err(error.hint("name one by --table: it is served as soon as a run publishes it"));
     }
     let named = wanted.into_iter().map(|name| {
         check_name("table", &name)?;

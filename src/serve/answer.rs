@@ -2,7 +2,7 @@
 
 use super::generation::Generation;
 use super::problem::{Kind, Problem};
-use super::served::{Answer, Answers, Arm, Served, Source};
+use super::served::{Answer, Answers, Arm, Part, Served, Source};
 use axum::body::{Body, Bytes};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -69,13 +69,12 @@ fn belongs(headers: &mut HeaderMap, generation: &Generation) {
     headers.insert(AS_OF, generation.as_of_header.clone());
 }
 
-/// The answer to a request for several keys: `parts` are the arms that were asked, with the places of their keys
-/// among `keys`.
-pub fn of_keys(served: &Served, keys: &[Cow<'_, str>], parts: &[(usize, Vec<usize>, Answers)]) -> Response<Body> {
+/// The answer to a request for several keys; `parts` are the arms that were asked.
+pub fn of_keys(served: &Served, keys: &[Cow<'_, str>], parts: &[Part]) -> Response<Body> {
     let mut items = vec![None; keys.len()];
-    for (arm, places, answers) in parts {
-        for (place, item) in places.iter().zip(&answers.items) {
-            items[*place] = Some((*arm, item));
+    for part in parts {
+        for (place, item) in part.places.iter().zip(&part.answers.items) {
+            items[*place] = Some((part.arm, item));
         }
     }
     let values: usize = items.iter().flatten().filter_map(|(_, item)| item.value.as_ref()).map(Bytes::len).sum();
@@ -83,14 +82,14 @@ pub fn of_keys(served: &Served, keys: &[Cow<'_, str>], parts: &[(usize, Vec<usiz
     body.extend_from_slice(b"{\"table\":");
     text(&mut body, &served.name);
     match (&served.split, parts) {
-        (None, [(_, _, answers), ..]) => {
+        (None, [part, ..]) => {
             body.push(b',');
-            about(&mut body, answers);
+            about(&mut body, &part.answers);
         }
         _ => {
             body.extend_from_slice(b",\"arms\":{");
-            for (index, (arm, _, answers)) in parts.iter().enumerate() {
-                let arm = &served.arms[*arm];
+            for (index, part) in parts.iter().enumerate() {
+                let arm = &served.arms[part.arm];
                 if index > 0 {
                     body.push(b',');
                 }
@@ -98,7 +97,7 @@ pub fn of_keys(served: &Served, keys: &[Cow<'_, str>], parts: &[(usize, Vec<usiz
                 body.extend_from_slice(b":{\"table\":");
                 text(&mut body, &arm.followed.table.name);
                 body.push(b',');
-                about(&mut body, answers);
+                about(&mut body, &part.answers);
                 body.push(b'}');
             }
             body.push(b'}');
@@ -130,9 +129,9 @@ pub fn of_keys(served: &Served, keys: &[Cow<'_, str>], parts: &[(usize, Vec<usiz
 }
 
 /// The same that the body says of the generations.
-fn headers_of_keys(headers: &mut HeaderMap, served: &Served, parts: &[(usize, Vec<usize>, Answers)]) {
+fn headers_of_keys(headers: &mut HeaderMap, served: &Served, parts: &[Part]) {
     if served.split.is_none() {
-        let Some((_, _, answers)) = parts.first() else { return };
+        let Some(Part { answers, .. }) = parts.first() else { return };
         if let Some(generation) = &answers.generation {
             belongs(headers, generation);
         }
@@ -143,14 +142,15 @@ fn headers_of_keys(headers: &mut HeaderMap, served: &Served, parts: &[(usize, Ve
         return;
     }
     // One generation an arm: `champion=43, challenger=12`.
-    let numbers = parts.iter().filter_map(|(arm, _, answers)| {
-        answers.generation.as_ref().map(|generation| format!("{}={}", served.arms[*arm].name, generation.number()))
+    let numbers = parts.iter().filter_map(|part| {
+        let generation = part.answers.generation.as_ref()?;
+        Some(format!("{}={}", served.arms[part.arm].name, generation.number()))
     });
     let numbers = numbers.collect::<Vec<_>>().join(", ");
     if let Ok(value) = HeaderValue::from_str(&numbers) {
         headers.insert(GENERATION, value);
     }
-    if parts.iter().any(|(_, _, answers)| answers.is_stale) {
+    if parts.iter().any(|part| part.answers.is_stale) {
         headers.insert(STALE, HeaderValue::from_static("true"));
     }
 }

@@ -3,7 +3,7 @@
 use super::generation::Generation;
 use super::telemetry::TableTelemetry;
 use crate::error::{Error, ErrorKind, Result};
-use crate::lookup::{LookupReader, LookupStore, LookupTable};
+use crate::lookup::{FlipAction, FlipRecord, LookupReader, LookupStore, LookupTable};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -116,10 +116,7 @@ impl Followed {
         let pointed = self.store.current(&self.table)?;
         let held = self.held();
         let active = held.active.as_ref().map(|generation| generation.number());
-        if pointed == active {
-            if pointed.is_some() && !held.is_current {
-                self.hold(Held { is_current: true, ..(*held).clone() });
-            }
+        if pointed == active && (held.is_current || pointed.is_none()) {
             self.trouble.lock().unwrap_or_else(PoisonError::into_inner).refused = None;
             return self.seek_previous();
         }
@@ -160,16 +157,17 @@ impl Followed {
     }
 
     fn open_current(&self) -> Result<Option<Box<dyn LookupReader>>> {
-        let opened = match self.store.open(&self.table) {
-            // Another generation of the same number was here before, and is still open.
-            Err(error) if error.kind() == ErrorKind::Conflict => {
-                let held = self.held();
-                self.hold(Held { previous: None, ..(*held).clone() });
-                drop(held);
-                self.store.open(&self.table)
-            }
-            opened => opened,
-        };
+        let mut opened = self.store.open(&self.table);
+        // Another generation of the same number was here before, of a home that was made anew, and is still open.
+        let is_other = |opened: &Result<_>| matches!(opened, Err(error) if error.kind() == ErrorKind::Conflict);
+        if is_other(&opened) {
+            self.hold(Held { previous: None, ..(*self.held()).clone() });
+            opened = self.store.open(&self.table);
+        }
+        if is_other(&opened) {
+            self.hold(Held::default());
+            opened = self.store.open(&self.table);
+        }
         let Some(reader) = opened? else { return Ok(None) };
         self.verified(reader).map(Some)
     }
@@ -185,8 +183,11 @@ impl Followed {
     fn advance(&self, generation: Generation) {
         let held = self.held();
         let number = generation.number();
-        // After a rollback the one that was served is not what came before.
-        let previous = held.active.clone().filter(|active| self.following.keeps_previous && active.number() < number);
+        // After a rollback, or where a flip was missed, the one that was served is not what came before.
+        let before = self.published_before(number);
+        let came_before =
+            |active: &Arc<Generation>| before.map_or(active.number() < number, |before| active.number() == before);
+        let previous = held.active.clone().filter(|active| self.following.keeps_previous && came_before(active));
         tracing::info!(table = self.table.name, generation = number, "serving a new generation");
         self.hold(Held { sought: previous.is_some(), active: Some(Arc::new(generation)), is_current: true, previous });
         self.telemetry.reloads.inc();
@@ -213,13 +214,21 @@ impl Followed {
         }
     }
 
-    /// The newest generation below `number` that can be opened.
+    /// The generation that readers saw before `number` was published, if the log of flips tells.
+    fn published_before(&self, number: u64) -> Option<u64> {
+        let flips = self.store.flips(&self.table).ok()?;
+        let published = |flip: &&FlipRecord| flip.generation == number && flip.action == FlipAction::Publish;
+        flips.iter().rev().find(published)?.from
+    }
+
+    /// The generation before `number` that can be opened: the one that readers saw before, else the newest below.
     fn newest_below(&self, number: u64) -> Result<Option<Generation>> {
-        let kept = match self.store.generations(&self.table) {
+        let mut kept = match self.store.generations(&self.table) {
             Ok(kept) => kept.into_iter().map(|metadata| metadata.generation).filter(|kept| *kept < number).collect(),
             // One of them is damaged; which are not is found by trying.
             Err(_) => (number.saturating_sub(NUMBERS)..number).collect::<Vec<_>>(),
         };
+        kept.extend(self.published_before(number));
         for kept in kept.into_iter().rev() {
             match self.store.open_generation(&self.table, kept).and_then(|reader| self.verified(reader)) {
                 Ok(reader) => return Ok(Some(Generation::new(reader))),

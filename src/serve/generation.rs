@@ -17,6 +17,8 @@ pub struct Generation {
     reader: Box<dyn LookupReader>,
     /// The end of the interval that its values were made for; `None` where that can't be read.
     pub as_of: Option<SystemTime>,
+    /// When it is no longer good by its own word; `None` where it always is.
+    expires_at: Option<SystemTime>,
     /// Its number, as a header.
     pub number_header: HeaderValue,
     /// The same instant as its metadata say it, as a header.
@@ -30,6 +32,7 @@ impl Generation {
         let as_of = &metadata.provenance.interval_end;
         Self {
             as_of: parse_instant(as_of).ok().map(SystemTime::from),
+            expires_at: metadata.expires_at().map(SystemTime::from),
             number_header: HeaderValue::from(metadata.generation),
             as_of_header: HeaderValue::from_str(as_of).unwrap_or_else(|_| HeaderValue::from_static("unknown")),
             reader,
@@ -48,7 +51,12 @@ impl Generation {
 
     /// How many columns its keys have.
     pub fn key_columns(&self) -> usize {
-        1
+        self.reader.metadata().key.len()
+    }
+
+    /// Whether it is no longer good by its own word.
+    pub fn is_expired(&self, now: SystemTime) -> bool {
+        self.expires_at.is_some_and(|expires| expires <= now)
     }
 
     /// The time since the end of its interval, in seconds; negative where that is yet to come.
@@ -101,9 +109,7 @@ impl Reads {
             Self::InPlace => {
                 let mut values = Vec::with_capacity(keys.len());
                 for turn in keys.chunks(TURN) {
-                    for key in turn {
-                        values.push(generation.reader.get(key.as_bytes())?);
-                    }
+                    values.extend(generation.reader.mget(&as_bytes(turn))?);
                     if turn.len() == TURN {
                         tokio::task::yield_now().await;
                     }
@@ -112,11 +118,14 @@ impl Reads {
             }
             Self::Apart(permits) => {
                 let keys: Vec<String> = keys.iter().copied().map(str::to_owned).collect();
-                apart(permits, generation, move |reader| keys.iter().map(|key| reader.get(key.as_bytes())).collect())
-                    .await
+                apart(permits, generation, move |reader| reader.mget(&as_bytes(&keys))).await
             }
         }
     }
+}
+
+fn as_bytes<K: AsRef<str>>(keys: &[K]) -> Vec<&[u8]> {
+    keys.iter().map(|key| key.as_ref().as_bytes()).collect()
 }
 
 async fn apart<T: Send + 'static>(

@@ -1,6 +1,7 @@
 //! Keys as clients write them: in a path, and in the body of a batch.
 
 use super::problem::Problem;
+use crate::lookup::KeyColumns;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
@@ -55,27 +56,6 @@ pub fn checked<'a>(key: Cow<'a, str>, most: usize) -> Result<Cow<'a, str>, Probl
     Ok(key)
 }
 
-/// The key of several columns as it is stored: each column's text with `\` as `\\` and `|` as `\|`, joined by `|`.
-/// That of one column is its text.
-pub fn joined(columns: &[Cow<'_, str>]) -> String {
-    if let [only] = columns {
-        return only.clone().into_owned();
-    }
-    let mut key = String::new();
-    for (index, column) in columns.iter().enumerate() {
-        if index > 0 {
-            key.push('|');
-        }
-        for next in column.chars() {
-            if matches!(next, '\\' | '|') {
-                key.push('\\');
-            }
-            key.push(next);
-        }
-    }
-    key
-}
-
 /// The body of a batch.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -100,16 +80,16 @@ impl<'a> Key<'a> {
     /// # Errors
     /// A problem where it names another number of columns than `columns`, if that is known.
     pub fn stored(self, columns: Option<usize>) -> Result<Cow<'a, str>, Problem> {
-        match self {
-            Self::Text(text) => Ok(text),
-            Self::Columns(parts) => match columns {
-                Some(columns) if columns != parts.len() => {
-                    let detail = format!("the key has {} parts, and the table's keys have {columns}", parts.len());
-                    Err(Problem::invalid_key(detail))
-                }
-                _ => Ok(Cow::Owned(joined(&parts))),
-            },
-        }
+        let parts = match self {
+            Self::Text(text) => return Ok(text),
+            Self::Columns(parts) => parts,
+        };
+        let columns = columns.unwrap_or(parts.len());
+        let texts: Vec<&str> = parts.iter().map(Cow::as_ref).collect();
+        let key = KeyColumns::of_texts(&texts, columns).ok().and_then(|key| String::from_utf8(key).ok());
+        key.map(Cow::Owned).ok_or_else(|| {
+            Problem::invalid_key(format!("the key has {} parts, and the table's keys have {columns}", texts.len()))
+        })
     }
 }
 
@@ -251,22 +231,6 @@ mod tests {
         assert_eq!(Key::Text("a|b".into()).stored(Some(2)).unwrap(), "a|b");
     }
 
-    /// What `joined` has joined.
-    fn parted(key: &str) -> Vec<String> {
-        let (mut columns, mut escaped) = (vec![String::new()], false);
-        for next in key.chars() {
-            match next {
-                '\\' if !escaped => escaped = true,
-                '|' if !escaped => columns.push(String::new()),
-                next => {
-                    columns.last_mut().unwrap().push(next);
-                    escaped = false;
-                }
-            }
-        }
-        columns
-    }
-
     proptest! {
         #[test]
         fn any_key_survives_the_path(key in any::<String>()) {
@@ -277,12 +241,6 @@ mod tests {
         #[test]
         fn any_path_is_read_or_refused(path in any::<String>()) {
             let _ = unescaped(&path);
-        }
-
-        #[test]
-        fn columns_are_told_apart(columns in prop::collection::vec("[|\\\\a]{0,5}", 2..4)) {
-            let parts: Vec<Cow<'_, str>> = columns.iter().map(|column| Cow::Borrowed(column.as_str())).collect();
-            prop_assert_eq!(parted(&joined(&parts)), columns);
         }
     }
 }

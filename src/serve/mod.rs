@@ -31,7 +31,7 @@ mod tls;
 mod tokens;
 
 use crate::error::{Error, Result, did_you_mean};
-use crate::lookup::{LookupStore, LookupTable, MAX_KEY_BYTES};
+use crate::lookup::{LookupStore, LookupTable};
 use axum::body::Bytes;
 use axum::http::HeaderValue;
 use connections::{Connections, stopped};
@@ -130,10 +130,11 @@ impl Serving {
         let poll = config.poll.unwrap_or(if in_bucket { POLL_IN_BUCKET } else { POLL }).get();
         futures::future::join_all(followed.iter().map(look)).await;
         check_fallbacks(&served)?;
+        let key_bytes = config.store.max_key_bytes();
         let facts = openapi::Facts {
             tables: config.names.keys().map(String::as_str).collect(),
             needs_token: tokens.is_some(),
-            key_bytes: MAX_KEY_BYTES,
+            key_bytes,
             limits: &config.limits,
         };
         let openapi = Bytes::from(openapi::document(&facts).to_string());
@@ -142,7 +143,7 @@ impl Serving {
             followed,
             tokens,
             limits: config.limits,
-            key_bytes: MAX_KEY_BYTES,
+            key_bytes,
             telemetry,
             openapi,
             is_stopping: AtomicBool::new(false),

@@ -98,6 +98,16 @@ pub struct Answers {
     pub items: Vec<Item>,
 }
 
+/// What an arm has said, and for which of the keys that were asked for.
+pub struct Part {
+    /// The arm, counted from 0.
+    pub arm: usize,
+    /// The places of its keys among all keys.
+    pub places: Vec<usize>,
+    /// An item for each of these.
+    pub answers: Answers,
+}
+
 /// What there is under one key of several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
@@ -281,10 +291,11 @@ impl Arm {
 }
 
 impl Policy {
-    /// Whether what a generation holds is older than it should be.
+    /// Whether what a generation holds is older than it should be, by this policy or by its own word.
     pub fn is_stale(&self, generation: &Generation) -> bool {
-        let Some(after) = self.stale_after else { return false };
+        let now = SystemTime::now();
         // What can't be judged is not called fresh.
-        generation.age_secs(SystemTime::now()).is_none_or(|age| age > after.as_secs_f64())
+        let is_old = |after: Duration| generation.age_secs(now).is_none_or(|age| age > after.as_secs_f64());
+        generation.is_expired(now) || self.stale_after.is_some_and(is_old)
     }
 }

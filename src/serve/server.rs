@@ -6,7 +6,7 @@ use super::generation::borrowed;
 use super::keys::{Batch, Key, checked, parts, unescaped};
 use super::problem::{Kind, Problem};
 use super::route::Route;
-use super::served::{Answers, Served};
+use super::served::{Part, Served};
 use super::settings::Limits;
 use super::telemetry::{CONTENT_TYPE as OPEN_METRICS, Telemetry};
 use super::tokens::Tokens;
@@ -206,12 +206,12 @@ impl Server {
     }
 }
 
-/// Asks each arm for its keys; the places of these among `keys` come with the answers.
-async fn answers(served: &Served, keys: &[Cow<'_, str>]) -> Result<Vec<(usize, Vec<usize>, Answers)>, Problem> {
+/// Asks each arm for its keys.
+async fn answers(served: &Served, keys: &[Cow<'_, str>]) -> Result<Vec<Part>, Problem> {
     let keys = borrowed(keys);
     if served.split.is_none() {
         let answers = served.arms[0].mget(&served.policy, &keys).await?;
-        return Ok(vec![(0, (0..keys.len()).collect(), answers)]);
+        return Ok(vec![Part { arm: 0, places: (0..keys.len()).collect(), answers }]);
     }
     let mut places = vec![Vec::new(); served.arms.len()];
     for (place, key) in keys.iter().enumerate() {
@@ -220,7 +220,8 @@ async fn answers(served: &Served, keys: &[Cow<'_, str>]) -> Result<Vec<(usize, V
     let mut parts = Vec::new();
     for (arm, places) in places.into_iter().enumerate().filter(|(_, places)| !places.is_empty()) {
         let asked: Vec<&str> = places.iter().map(|&place| keys[place]).collect();
-        parts.push((arm, places, served.arms[arm].mget(&served.policy, &asked).await?));
+        let answers = served.arms[arm].mget(&served.policy, &asked).await?;
+        parts.push(Part { arm, places, answers });
     }
     Ok(parts)
 }

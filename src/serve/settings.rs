@@ -18,6 +18,8 @@ pub struct Settings {
     pub home: Option<String>,
     /// The store that keeps them.
     pub store: Option<String>,
+    /// What the names of all keys of a server begin with.
+    pub prefix: Option<String>,
     /// The address to listen on.
     pub listen: Option<SocketAddr>,
     /// How often the pointer to the current generation is looked at.

@@ -1,11 +1,14 @@
 //! What is answered where a key, a generation or fresh data is missing.
 
 use super::routes::samples;
-use super::server::{Server, config, hours_ago, publish, publish_as_of, store, table};
+use super::server::{AS_OF, Server, config, hours_ago, note, publish, publish_as_of, publish_rows, store, table};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use lakemill::lookup::LookupOptions;
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 use tempfile::tempdir;
 
 /// The data of a generation.
@@ -132,8 +135,8 @@ fn a_server_goes_on_with_what_it_has_when_the_next_generation_is_damaged_or_all_
     // The home is made anew: the same number, another generation.
     publish(home.path(), "fraud", &["42"], 1.0, 9);
     assert_eq!(store().current(&table(home.path(), "fraud")).unwrap(), Some(1));
-    publish(home.path(), "fraud", &["42"], 1.0, 10);
-    server.wait("/v1/fraud/42", |answer| answer.text() == r#"{"score":1.0,"mark":10}"#);
+    let answer = server.wait("/v1/fraud/42", |answer| answer.text() == r#"{"score":1.0,"mark":9}"#);
+    assert_eq!((answer.header("lakemill-generation"), answer.header("lakemill-source")), (Some("1"), Some("current")));
 }
 
 #[test]
@@ -153,16 +156,50 @@ fn nothing_but_what_is_published_is_served_where_that_is_wanted() {
 }
 
 #[test]
-fn a_rollback_is_followed() {
+fn a_rollback_is_followed_and_what_it_left_is_never_asked_again() {
     let home = tempdir().unwrap();
-    (1..=2).for_each(|mark| drop(publish(home.path(), "fraud", &["42"], 0.5, mark)));
-    let file = config(home.path(), "[tables.fraud]\n");
+    publish(home.path(), "fraud", &["42"], 0.5, 1);
+    publish(home.path(), "fraud", &["42", "bad"], 0.5, 2);
+    let file = config(home.path(), "[tables.fraud]\nprevious = \"when_missing\"\n");
     let server = Server::start(home.path(), &["--config", &file]);
-    assert_eq!(server.get("/v1/fraud/42").header("lakemill-generation"), Some("2"));
-    fs::write(table(home.path(), "fraud").folder.join("CURRENT"), "v=000001\n").unwrap();
+    assert_eq!(server.get("/v1/fraud/bad").expect(200).header("lakemill-generation"), Some("2"));
+    store().rollback(&table(home.path(), "fraud"), None, 2, &note()).unwrap();
     let answer = server.wait("/v1/fraud/42", |answer| answer.header("lakemill-generation") == Some("1"));
     assert_eq!(answer.header("lakemill-source"), Some("current"), "it is what is published");
     assert_eq!(answer.text(), r#"{"score":0.5,"mark":1}"#);
+    server.get("/v1/fraud/bad").problem(404, "no_such_key");
+
+    // The next one comes after generation 1, though 2 may still lie there.
+    let next = publish(home.path(), "fraud", &["43"], 0.5, 3).generation;
+    server.wait("/v1/fraud/43", |answer| answer.header("lakemill-generation") == Some(next.to_string().as_str()));
+    let again = Server::start(home.path(), &["--config", &file]);
+    for server in [&server, &again] {
+        let answer = server.wait("/v1/fraud/42", |answer| answer.header("lakemill-source") == Some("previous"));
+        assert_eq!(answer.header("lakemill-generation"), Some("1"));
+        server.get("/v1/fraud/bad").problem(404, "no_such_key");
+    }
+}
+
+#[test]
+fn an_expired_generation_is_served_and_called_stale() {
+    let home = tempdir().unwrap();
+    let rows = RecordBatch::try_from_iter([
+        ("region", Arc::new(StringArray::from(vec!["eu", "e|u"])) as ArrayRef),
+        ("customer", Arc::new(Int64Array::from(vec![42, 42]))),
+        ("score", Arc::new(Float64Array::from(vec![0.25, 0.75]))),
+    ]);
+    let options = LookupOptions { ttl_secs: Some(1), ..LookupOptions::default() };
+    publish_rows(&table(home.path(), "fraud").with(options), rows.unwrap(), (2, 1), AS_OF);
+    let server = Server::start(home.path(), &[]);
+    let answer = server.wait("/v1/fraud/eu%7C42", |answer| answer.header("lakemill-stale") == Some("true"));
+    assert_eq!(answer.text(), r#"{"score":0.25}"#);
+
+    // A key of two columns, as it is stored and column by column.
+    let batch = server.post("/v1/fraud:mget", r#"{"keys":["e\\|u|42",["eu",42],["e|u","42"]]}"#).expect(200).json();
+    let found = |key: &str, score: f64| json!({ "key": key, "source": "current", "value": { "score": score } });
+    assert_eq!(batch["results"], json!([found("e\\|u|42", 0.75), found("eu|42", 0.25), found("e\\|u|42", 0.75)]));
+    assert_eq!(batch["stale"], true);
+    server.post("/v1/fraud:mget", r#"{"keys":[["eu"]]}"#).problem(400, "invalid_key");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod degraded;
 mod flips;
 mod hostile;
 mod routes;
+mod schemathesis;
 mod server;
 mod shutdown;
 mod split;

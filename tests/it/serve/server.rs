@@ -4,7 +4,9 @@ use super::client::{self, Answer, Connection};
 use crate::command::{Outcome, lakemill};
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt64Array};
 use arrow::compute::{sort_to_indices, take_record_batch};
-use lakemill::lookup::{Flip, Load, LookupStore, LookupTable, Provenance, encoded_keys, lookup};
+use lakemill::lookup::{
+    Columns, Flip, FlipNote, Load, LookupStore, LookupTable, Origin, Provenance, encoded_keys, lookup,
+};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
@@ -119,7 +121,7 @@ pub fn store() -> &'static dyn LookupStore {
 }
 
 pub fn table(home: &Path, name: &str) -> LookupTable {
-    LookupTable { name: name.into(), store: "file".into(), folder: home.join("lookup").join(name), remote: None }
+    LookupTable { folder: home.join("lookup").join(name), ..LookupTable::of_server(name, "file") }
 }
 
 /// The end of the interval of what [`publish`] publishes.
@@ -136,26 +138,35 @@ pub fn publish_as_of(home: &Path, name: &str, keys: &[&str], (score, mark): (f64
         ("score", Arc::new(Float64Array::from(vec![score; keys.len()]))),
         ("mark", Arc::new(UInt64Array::from(vec![mark; keys.len()]))),
     ];
-    let batch = RecordBatch::try_from_iter(columns).unwrap();
-    let order = sort_to_indices(&encoded_keys(&batch, "key").unwrap(), None, None).unwrap();
-    let batch = take_record_batch(&batch, &order).unwrap();
+    publish_rows(&table(home, name), RecordBatch::try_from_iter(columns).unwrap(), (1, mark), as_of)
+}
+
+/// Publishes rows whose first `keys` columns are the key.
+pub fn publish_rows(table: &LookupTable, rows: RecordBatch, (keys, run): (usize, u64), as_of: &str) -> Flip {
+    let names: Vec<String> = rows.schema().fields().iter().map(|field| field.name().clone()).collect();
+    let (key, values) = names.split_at(keys);
+    let order = sort_to_indices(&encoded_keys(&rows, key).unwrap(), None, None).unwrap();
+    let rows = take_record_batch(&rows, &order).unwrap();
     let provenance = Provenance {
-        run_id: format!("run-{mark}"),
-        job: name.into(),
+        run_id: format!("run-{run}"),
+        job: table.name.clone(),
         interval: "2018-06-20".into(),
         interval_end: as_of.into(),
-        model: name.into(),
+        model: table.name.clone(),
         model_version: 3,
         keep: "latest".into(),
     };
-    let table = table(home, name);
-    let expected = store().current(&table).unwrap();
-    let values = ["score".to_owned(), "mark".to_owned()];
+    let expected = store().current(table).unwrap();
+    let columns = Columns { schema: &rows.schema(), key, values };
     let mut load =
-        Load::begin(store(), &table, &batch.schema(), ("key", &values), provenance, &format!("attempt-{mark}"))
-            .unwrap();
-    load.push(&batch).unwrap();
-    load.verify().unwrap().seal().unwrap().flip(expected, 3).unwrap()
+        Load::begin(store(), table, &columns, Origin::replacing(provenance), &format!("attempt-{run}")).unwrap();
+    load.push(&rows).unwrap();
+    load.verify().unwrap().seal(&hours_ago(0)).unwrap().flip(expected, 3, &note()).unwrap()
+}
+
+/// Who flips, and why.
+pub fn note() -> FlipNote {
+    FlipNote { at: hours_ago(0), by: "tester".into(), why: "test".into() }
 }
 
 /// An instant so many hours ago.
