@@ -25,6 +25,7 @@ pub mod models;
 
 pub mod lookup;
 pub mod registry;
+pub mod serve;
 
 pub mod engine;
 pub mod runtime;

@@ -94,6 +94,19 @@ impl Runtime {
         self.io.block_on(work)
     }
 
+    /// Runs `work` to its end; it minds signals itself, by [`stop_signal`], so that what is under way can end well.
+    ///
+    /// # Errors
+    /// What `work` fails with; `budget` where the process holds more memory than it may.
+    pub fn run_until_told<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.io.block_on(async {
+            tokio::select! {
+                done = work => done,
+                held = self.too_large() => Err(self.holds_too_much(held)),
+            }
+        })
+    }
+
     /// `work`, or the first SIGINT or SIGTERM.
     ///
     /// # Errors
@@ -102,13 +115,17 @@ impl Runtime {
     pub async fn until_stopped<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             done = work => done,
-            held = self.too_large() => Err(Error::new(ErrorKind::Budget, "the process holds more memory than it may; nothing is half-committed")
-                .with("holds", mib(held))
-                .with("--memory", mib(self.limit))
-                .hint("give more --memory, or ask for fewer rows or columns")),
+            held = self.too_large() => Err(self.holds_too_much(held)),
             kind = stop_signal() => Err(Error::new(kind, "stopped by a signal; nothing is half-committed")
                 .hint("run the same command again: it goes on from the last committed state")),
         }
+    }
+
+    fn holds_too_much(&self, held: u64) -> Error {
+        Error::new(ErrorKind::Budget, "the process holds more memory than it may; nothing is half-committed")
+            .with("holds", mib(held))
+            .with("--memory", mib(self.limit))
+            .hint("give more --memory, or ask for fewer rows or columns")
     }
 
     /// Waits until the process holds too much.
@@ -167,8 +184,8 @@ fn listen() -> watch::Receiver<Option<ErrorKind>> {
     receiver
 }
 
-/// Waits for the signal to stop.
-async fn stop_signal() -> ErrorKind {
+/// Waits for the first SIGINT (`interrupted`) or SIGTERM (`terminated`).
+pub async fn stop_signal() -> ErrorKind {
     let mut stop = STOP.clone();
     let kind = stop.wait_for(Option::is_some).await.ok().and_then(|kind| *kind);
     match kind {

@@ -17,6 +17,7 @@ mod query;
 mod runs;
 mod schema;
 mod score;
+mod serve;
 mod train;
 pub mod ui;
 
@@ -120,6 +121,11 @@ enum Command {
     /// Read a lookup table as an application does, see its generations, and roll back
     #[command(subcommand)]
     Lookup(lookup::Command),
+    /// Serve lookup tables over HTTP
+    #[command(
+        after_help = "Examples:\n  lakemill serve --home demo/home\n  lakemill serve --home demo/home --table card_fraud --listen 0.0.0.0:8443 --token-file tokens --tls-certificate cert.pem --tls-key key.pem"
+    )]
+    Serve(serve::Args),
     /// Tell which identity a job uses in each place, and try what it may do there
     Doctor(doctor::Args),
     /// List and show receipts
@@ -207,12 +213,13 @@ fn run(cli: Cli) -> Result<()> {
         by: user(),
     };
     let session = Session { engine, ui: Ui::new(cli.global.output), meter };
+    let is_server = matches!(cli.command, Command::Serve(_));
     let result = dispatch(&session, cli.command);
     session.meter.clear();
     let stops = [ErrorKind::Interrupted, ErrorKind::Terminated, ErrorKind::Budget];
     let stopped = |error: &Error| stops.contains(&error.kind());
-    if result.as_ref().is_err_and(stopped) {
-        // Waiting for threads that still compute could take minutes; the process ends without them.
+    if is_server || result.as_ref().is_err_and(stopped) {
+        // Waiting for threads that still compute (or fetch a generation) could take minutes; the process ends without them.
         std::mem::forget(session);
     }
     result
@@ -233,6 +240,7 @@ fn dispatch(session: &Session, command: Command) -> Result<()> {
         Command::Query(args) => query::run(session, &args),
         Command::Inspect(args) => inspect::run(session, &args),
         Command::Lookup(command) => lookup::run(session, &command),
+        Command::Serve(args) => serve::run(session, args),
         Command::Doctor(args) => doctor::run(session, &args),
         Command::Runs(command) => runs::run(session, &command),
         Command::Schema => schema::run(session),

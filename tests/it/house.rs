@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("metrics", &["error", "task"]),
     ("registry", &["error", "features", "interval", "lake", "models", "task"]),
     ("lookup", &["error", "lake"]),
+    ("serve", &["error", "interval", "lake", "lookup"]),
     ("plan", &["error", "interval", "job", "lake", "query", "tables"]),
     (
         "engine",
@@ -35,7 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "demo", "engine", "error", "interval", "job", "lake", "lookup", "memory", "metrics", "models", "plan",
-            "query", "registry", "runtime", "tables",
+            "query", "registry", "runtime", "serve", "tables",
         ],
     ),
     ("lib", &[]),
@@ -51,6 +52,10 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("smartcore::", &["models"]),
     ("ndarray::", &["models"]),
     ("heed::", &["lookup"]),
+    ("axum::", &["serve"]),
+    ("hyper::", &["serve"]),
+    ("hyper_util::", &["serve"]),
+    ("prometheus_client::", &["serve"]),
     ("libc::", &["memory"]),
     ("clap::", &["cli"]),
     ("indicatif::", &["cli"]),

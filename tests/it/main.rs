@@ -41,6 +41,7 @@ mod rolling;
 mod s3;
 mod scoring;
 mod segments;
+mod serve;
 mod shared;
 mod shipped;
 mod sites;

@@ -1,0 +1,153 @@
+//! A generation that is served, and the one place where stores are read.
+
+use crate::error::{Error, Result};
+use crate::interval::parse_instant;
+use crate::lookup::LookupReader;
+use axum::http::HeaderValue;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::sync::Semaphore;
+
+/// How many keys are read before others on the same thread get their turn.
+const TURN: usize = 256;
+
+/// An opened generation, and what is said with each of its values.
+pub struct Generation {
+    reader: Box<dyn LookupReader>,
+    /// The end of the interval that its values were made for; `None` where that can't be read.
+    pub as_of: Option<SystemTime>,
+    /// When it is no longer good by its own word; `None` where it always is.
+    expires_at: Option<SystemTime>,
+    /// Its number, as a header.
+    pub number_header: HeaderValue,
+    /// The same instant as its metadata say it, as a header.
+    pub as_of_header: HeaderValue,
+}
+
+impl Generation {
+    /// What is said of an opened generation.
+    pub fn new(reader: Box<dyn LookupReader>) -> Self {
+        let metadata = reader.metadata();
+        let as_of = &metadata.provenance.interval_end;
+        Self {
+            as_of: parse_instant(as_of).ok().map(SystemTime::from),
+            expires_at: metadata.expires_at().map(SystemTime::from),
+            number_header: HeaderValue::from(metadata.generation),
+            as_of_header: HeaderValue::from_str(as_of).unwrap_or_else(|_| HeaderValue::from_static("unknown")),
+            reader,
+        }
+    }
+
+    /// The opened generation itself.
+    pub fn reader(&self) -> &dyn LookupReader {
+        &*self.reader
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u64 {
+        self.reader.metadata().generation
+    }
+
+    /// How many columns its keys have.
+    pub fn key_columns(&self) -> usize {
+        self.reader.metadata().key.len()
+    }
+
+    /// Whether it is no longer good by its own word.
+    pub fn is_expired(&self, now: SystemTime) -> bool {
+        self.expires_at.is_some_and(|expires| expires <= now)
+    }
+
+    /// The time since the end of its interval, in seconds; negative where that is yet to come.
+    pub fn age_secs(&self, now: SystemTime) -> Option<f64> {
+        self.as_of.map(|as_of| match now.duration_since(as_of) {
+            Ok(age) => age.as_secs_f64(),
+            Err(ahead) => -ahead.duration().as_secs_f64(),
+        })
+    }
+}
+
+/// Where reads are made.
+#[derive(Clone)]
+pub enum Reads {
+    /// On the thread that answers: a read takes microseconds.
+    InPlace,
+    /// On a thread of its own, so many at once: a read waits for a network.
+    Apart(Arc<Semaphore>),
+}
+
+impl Reads {
+    /// How a store of this name is read, with at most `most` reads over the network at once.
+    pub fn of(store: &str, most: usize) -> Self {
+        match store {
+            "file" => Self::InPlace,
+            _ => Self::Apart(Arc::new(Semaphore::new(most))),
+        }
+    }
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    pub async fn get(&self, generation: &Arc<Generation>, key: &str) -> Result<Option<Vec<u8>>> {
+        match self {
+            Self::InPlace => generation.reader.get(key.as_bytes()),
+            Self::Apart(permits) => {
+                let key = key.to_owned();
+                apart(permits, generation, move |reader| reader.get(key.as_bytes())).await
+            }
+        }
+    }
+
+    /// The values of keys, in their order.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    pub async fn mget(&self, generation: &Arc<Generation>, keys: &[&str]) -> Result<Vec<Option<Vec<u8>>>> {
+        match self {
+            Self::InPlace => {
+                let mut values = Vec::with_capacity(keys.len());
+                for turn in keys.chunks(TURN) {
+                    values.extend(generation.reader.mget(&as_bytes(turn))?);
+                    if turn.len() == TURN {
+                        tokio::task::yield_now().await;
+                    }
+                }
+                Ok(values)
+            }
+            Self::Apart(permits) => {
+                let keys: Vec<String> = keys.iter().copied().map(str::to_owned).collect();
+                apart(permits, generation, move |reader| reader.mget(&as_bytes(&keys))).await
+            }
+        }
+    }
+}
+
+fn as_bytes<K: AsRef<str>>(keys: &[K]) -> Vec<&[u8]> {
+    keys.iter().map(|key| key.as_ref().as_bytes()).collect()
+}
+
+async fn apart<T: Send + 'static>(
+    permits: &Arc<Semaphore>,
+    generation: &Arc<Generation>,
+    read: impl FnOnce(&dyn LookupReader) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let closed = |source| Error::failed("the server no longer reads").because(source);
+    let permit = permits.clone().acquire_owned().await.map_err(closed)?;
+    let generation = generation.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        // Held until the read has ended, also where nobody waits for it any more.
+        let _permit = permit;
+        read(generation.reader())
+    });
+    match read.await {
+        Ok(result) => result,
+        Err(source) => Err(Error::failed("a read panicked; this is a bug in lakemill").because(source)),
+    }
+}
+
+/// Borrowed keys of a batch.
+pub fn borrowed<'a>(keys: &'a [Cow<'a, str>]) -> Vec<&'a str> {
+    keys.iter().map(Cow::as_ref).collect()
+}

@@ -1,0 +1,12 @@
+//! `lakemill serve`: the real binary on a free port, and whatever may come to it.
+
+mod client;
+mod degraded;
+mod flips;
+mod hostile;
+mod routes;
+mod schemathesis;
+mod server;
+mod shutdown;
+mod split;
+mod tls;
