@@ -70,14 +70,21 @@ export class Redis {
     // The error of the URL itself would show the password.
     if (!URL.canParse(url)) throw new TypeError('the location of a Redis server is not a URL');
     const { createClient } = await import('redis');
-    // Without its queue a read fails at once while the server is away, and does not wait for it.
-    const client = createClient({ url, disableOfflineQueue: true });
+    let isConnected = false;
+    const client = createClient({
+      url,
+      // Without its queue a read fails at once while the server is away, and does not wait for it.
+      disableOfflineQueue: true,
+      // The first connection is made or it fails; one that is lost is made anew.
+      socket: { reconnectStrategy: (tries, cause) => (isConnected ? Math.min(50 * 2 ** tries, 2000) : cause) },
+    });
     // Reads fail with what is wrong; without a listener the process would end.
     client.on('error', () => {});
     try {
       await client.connect();
+      isConnected = true;
     } catch (error) {
-      client.destroy();
+      if (client.isOpen) client.destroy();
       throw error;
     }
     return new Redis(client, true, prefix, table);
@@ -105,7 +112,7 @@ export class Redis {
   }
 
   async close() {
-    if (this.#isOwn) this.#client.destroy();
+    if (this.#isOwn && this.#client.isOpen) this.#client.destroy();
   }
 }
 
