@@ -117,7 +117,7 @@ enum Command {
     Query(query::Args),
     /// Tell what a table is made of: protocol, versions, files, statistics, and whether it can be read
     Inspect(inspect::Args),
-    /// Read a lookup table as an application does
+    /// Read a lookup table as an application does, see its generations, and roll back
     #[command(subcommand)]
     Lookup(lookup::Command),
     /// Tell which identity a job uses in each place, and try what it may do there

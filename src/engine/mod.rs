@@ -48,6 +48,7 @@ pub use run::{RunOptions, RunOutcome, run};
 pub use score::{ScoreOptions, score};
 pub use train::{CHALLENGER, CHAMPION, TrainOptions, Trained, train};
 
+use crate::lookup::FlipNote;
 use crate::registry::Change;
 use crate::runtime::Runtime;
 use chrono::Utc;
@@ -72,6 +73,11 @@ impl Engine {
     /// The clock, for histories and receipts only; nothing computed depends on it.
     pub fn now(&self) -> String {
         crate::interval::instant(Utc::now())
+    }
+
+    /// What the history of a lookup table's pointer says of a move that is made now.
+    pub fn flip_note(&self, why: &str) -> FlipNote {
+        FlipNote { at: self.now(), by: self.by.clone(), why: why.to_owned() }
     }
 
     /// What the history of an alias says of a move that is made now: by whom, why, in which run and on what evidence.

@@ -12,7 +12,7 @@ use super::rows::PredictionRows;
 use crate::error::{Error, Result};
 use crate::features::{ColumnCounts, Encoder, EventTimes, Rejections};
 use crate::interval::{Interval, instant};
-use crate::lookup::check_keys;
+use crate::lookup::KeyColumns;
 use crate::memory::Budget;
 use crate::models::Predictor;
 use crate::query::{BatchStream, own_bytes};
@@ -53,7 +53,7 @@ pub struct Promise {
     pub interval: Interval,
     /// The key of the lookup table, if there is one: never null, empty or too long in a row that is
     /// not rejected.
-    pub lookup_key: Option<String>,
+    pub lookup_key: Option<KeyColumns>,
 }
 
 /// What passed through.
@@ -89,7 +89,7 @@ impl Scorer {
         let outputs = self.predictor.predict(&encoded.block);
         let predictions = self.rows.batch(input, encoded.kept.as_deref(), &outputs)?;
         if let Some(key) = &self.promise.lookup_key {
-            check_keys(&predictions, key)?;
+            key.check(&predictions)?;
         }
         let keys = self.key.of(&predictions)?;
         let passed = Passed {

@@ -212,6 +212,9 @@ fn published(target: &Target, plan: &Plan, done: Option<&str>, rows: u64) -> Pub
         (Some(run), _) if target.shows(run) => Published::Shown,
         (_, Some(newer)) => Published::Left(newer),
         (Some(_), None) if rows == 0 => Published::Left("the interval has no rows; left as it is".to_owned()),
+        (Some(run), None) if target.rolled_back(run).is_some() => {
+            Published::Left(target.rolled_back(run).unwrap_or_default())
+        }
         (Some(_), None) => Published::Behind,
         (None, None) => Published::Flipped,
     }

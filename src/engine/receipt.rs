@@ -4,6 +4,7 @@ use super::forecast::Takes;
 use crate::error::{Error, Result};
 use crate::interval::Interval;
 use crate::lake::{Location, Put};
+use crate::lookup::Mode;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -45,12 +46,30 @@ pub struct OutputSlice {
 }
 
 /// The generation of the lookup table that a run published.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LookupPublished {
     /// The generation's number; absent where a newer interval is already published.
     pub generation: Option<u64>,
     /// How many keys it holds.
     pub keys: u64,
+    /// How its rows were put together: see [`crate::lookup::Mode`]; absent where this run published nothing.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mode: Option<Mode>,
+    /// How many pairs were sent to the store.
+    #[serde(default)]
+    pub written: u64,
+    /// How many were not sent, for the generation before has the same.
+    #[serde(default)]
+    pub unchanged: u64,
+    /// How many keys of the generation before are gone, in `changed` mode.
+    #[serde(default)]
+    pub removed: u64,
+    /// How many rows were dropped, for another row of their key is kept.
+    #[serde(default)]
+    pub duplicates: u64,
+    /// Some keys that had several rows.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub duplicate_keys: Vec<String>,
     /// Why nothing was flipped, where that is so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,

@@ -11,7 +11,7 @@ use super::duplicates::KeyBits;
 use super::features::FeatureQuery;
 use super::pipeline::{Passed, Promise, Scorer, score_all};
 use super::predictions::{Predictions, Slice, Staged};
-use super::publish::{Published, Publisher, Target, check_columns};
+use super::publish::{Published, Publisher, Target, check_columns, key_columns};
 use super::receipt::{self, LookupPublished, ModelUsed, OutputSlice, Receipt, Status};
 use super::record::Run;
 use super::rows::{Carried, Decision, PredictionRows, Stamp};
@@ -83,7 +83,7 @@ pub async fn score_in(engine: &Engine, plan: &Plan, options: &ScoreOptions, run:
         return scoring.compare(model, run, fingerprint).await;
     }
     run.identify(fingerprint);
-    scoring.finish(run).await
+    scoring.finish(run, false).await
 }
 
 /// An imported model predicts what its file says, and the predictions table has the columns that the job says.
@@ -157,7 +157,8 @@ impl Scoring<'_> {
         run.steps.begin("publish");
         run.receipt.lookup = match (&self.target, sealed) {
             (Some(_), Some(sealed)) => {
-                Some(self.publish(sealed, &Published { files: &files, schema }, &run.receipt).await?)
+                let rows = Published { files: &files, schema, rows: run.receipt.rows_out };
+                Some(self.publish(sealed, &rows, &run.receipt).await?)
             }
             (Some(target), None) => Some(target.published(Some(self.why_not_published()))),
             (None, _) => None,
@@ -171,7 +172,8 @@ impl Scoring<'_> {
         run.receipt.supersedes = self.superseded(run).await?;
         let Some(target) = self.publishable(done.passed.rows_out) else { return Ok(None) };
         run.steps.begin("lookup");
-        let rows = Published { files: &done.staged.files, schema: Arc::clone(&done.schema) };
+        let (files, schema) = (&done.staged.files, Arc::clone(&done.schema));
+        let rows = Published { files, schema, rows: done.passed.rows_out };
         target.build(self.engine, self.plan, &rows, &publisher(&run.receipt)).await.map(Some)
     }
 
@@ -185,7 +187,7 @@ impl Scoring<'_> {
                 Some(sealed) => sealed,
                 None => target.build(self.engine, self.plan, rows, &publisher(receipt)).await?,
             };
-            match target.flip(self.engine, sealed).await {
+            match target.flip(self.engine, self.plan, sealed).await {
                 Err(moved) if moved.kind() == ErrorKind::Conflict => {}
                 flipped => return flipped,
             }
@@ -219,8 +221,9 @@ impl Scoring<'_> {
         Ok(true)
     }
 
-    /// The interval holds this run: make sure that the lookup table shows it too.
-    async fn finish(mut self, run: &mut Run) -> Result<()> {
+    /// The interval holds this run: make sure that the lookup table shows it too, unless somebody has pointed
+    /// readers away from it and nobody insists.
+    async fn finish(mut self, run: &mut Run, insists: bool) -> Result<()> {
         let earlier = self.earlier_receipt(&run.receipt.run_id).await?;
         let rows = self.slice.rows;
         (run.receipt.rows_in, run.receipt.rows_out) = (rows, rows);
@@ -240,11 +243,16 @@ impl Scoring<'_> {
             run.receipt.lookup = Some(target.published(note));
             return Ok(());
         }
+        if let Some(note) = target.rolled_back(&run.receipt.run_id).filter(|_| !insists) {
+            tracing::warn!(table = self.plan.job.spec.name, "{note}");
+            run.receipt.lookup = Some(target.published(Some(note)));
+            return Ok(());
+        }
         // The run that committed died before it could publish.
         run.receipt.status = Status::Done;
         run.steps.begin("lookup");
         let files = self.slice.files.clone();
-        let rows = Published { files: &files, schema: self.predictions.columns()? };
+        let rows = Published { files: &files, schema: self.predictions.columns()?, rows };
         let sealed = target.build(self.engine, self.plan, &rows, &publisher(&run.receipt)).await?;
         run.steps.begin("publish");
         run.receipt.lookup = Some(self.publish(sealed, &rows, &run.receipt).await?);
@@ -268,7 +276,7 @@ impl Scoring<'_> {
             .with("computed", again)
             .hint("the table was changed by somebody else, or was written by another build of lakemill"));
         }
-        self.finish(run).await
+        self.finish(run, true).await
     }
 
     /// Scores into files that nobody sees.
@@ -296,7 +304,7 @@ impl Scoring<'_> {
             key: plan.job.spec.features.key.clone(),
             time: plan.job.spec.features.time.clone(),
             interval: plan.interval,
-            lookup_key: plan.job.spec.lookup.as_ref().map(|lookup| lookup.key.clone()),
+            lookup_key: key_columns(&plan.job.spec)?,
         };
         let scorer = Scorer { encoder: model.artifact.encoder, predictor: model.predictor, rows, key, promise };
         let stream = query.stream(plan).await?;

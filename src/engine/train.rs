@@ -319,7 +319,7 @@ fn roles(spec: &JobSpec) -> Vec<&str> {
     roles.push(&features.time);
     roles.extend(features.label.as_deref());
     roles.extend(features.weight.as_deref());
-    roles.extend(spec.lookup.as_ref().map(|lookup| lookup.key.as_str()));
+    roles.extend(spec.lookup.iter().flat_map(|lookup| lookup.key.names()).map(String::as_str));
     roles
 }
 

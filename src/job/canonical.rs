@@ -20,7 +20,7 @@ impl JobSpec {
         let mut features = job["features"].clone();
         remove(&mut features, &["sql"]);
         let mut carried = self.score.passthrough.clone();
-        carried.extend(self.lookup.as_ref().map(|lookup| lookup.key.clone()));
+        carried.extend(self.lookup.iter().flat_map(|lookup| lookup.key.names().iter().cloned()));
         carried.sort_unstable();
         carried.dedup();
         canonical(&json!({
@@ -41,7 +41,7 @@ impl JobSpec {
         let mut features = job["features"].clone();
         remove(&mut features, &["sql", "label_delay"]);
         let mut lookup = job.get("lookup").cloned().unwrap_or(Value::Null);
-        remove(&mut lookup, &["keep_generations"]);
+        remove(&mut lookup, &["keep_generations", "ttl", "max_rows_per_sec", "connections"]);
         canonical(&json!({
             "version": job["version"],
             "name": job["name"],

@@ -31,7 +31,7 @@ pub use load::{Checked, JobFile, ReadFile, SqlFile, check, check_with, load};
 pub use schema::job_schema;
 pub use spec::{
     AggregateSpec, AsofSpec, ClassWeight, ClassWeightRule, Closed, ColumnNames, Duration, EncoderSpec, Engine,
-    EvaluateSpec, FeaturesSpec, GateSpec, Instant, JobSpec, Keep, LookupSpec, ModelSpec, ScoreSpec, Split, TableFormat,
-    TableSpec, VarValue, WindowFunction, WindowsSpec,
+    EvaluateSpec, FeaturesSpec, GateSpec, Instant, JobSpec, Keep, KeyNames, LookupLayout, LookupMode, LookupSpec,
+    ModelSpec, ScoreSpec, Split, TableFormat, TableSpec, VarValue, WindowFunction, WindowsSpec,
 };
 pub use vocabulary::{AlgorithmWords, MetricWords, ParamsCheck, Vocabulary};

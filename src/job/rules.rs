@@ -118,7 +118,7 @@ fn asof(root: &Node, mistakes: &mut Vec<Mistake>) {
 }
 
 fn lengths(root: &Node, mistakes: &mut Vec<Mistake>) {
-    for path in [&["model", "window"][..], &["model", "split", "test"][..]] {
+    for path in [&["model", "window"][..], &["model", "split", "test"][..], &["lookup", "ttl"][..]] {
         let Some(node) = root.at(path) else { continue };
         if let Some(Ok(length)) = node.text().map(str::parse::<Duration>)
             && length.is_zero()
@@ -170,7 +170,8 @@ fn lookup(root: &Node, mistakes: &mut Vec<Mistake>) {
     columns.extend(texts(&["score", "passthrough"]));
     columns.extend(RESULT_COLUMNS.iter().map(|name| (*name).to_owned()));
     let values = root.at(&["lookup", "value"]).map(Node::elements).unwrap_or_default();
-    for node in root.at(&["lookup", "key"]).into_iter().chain(values) {
+    let key = root.at(&["lookup", "key"]);
+    for node in key.into_iter().chain(key.map(Node::elements).unwrap_or_default()).chain(values) {
         let Some(name) = node.text().filter(|name| !name.is_empty()) else { continue };
         if columns.iter().any(|column| column == name) {
             continue;

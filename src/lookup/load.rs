@@ -3,23 +3,55 @@
 //! Each step consumes the one before, so that a generation cannot be sealed unverified or flipped
 //! unsealed. Whatever is dropped on the way is garbage that the next attempt removes.
 
-use super::encode::key::check_key;
 use super::encode::value::ValueEncoder;
 use super::sample::Reservoir;
 use super::{
-    Checksum, Column, Expected, FORMAT, FirstOfKey, Flip, GenerationMetadata, LookupStore, LookupTable, Provenance,
-    Staged, Staging, StoredFile, encoded_keys,
+    Base, Checksum, Column, Contents, Expected, FORMAT, FirstOfKey, Flip, FlipNote, GenerationMetadata, KeyColumns,
+    LookupStore, LookupTable, Mode, Provenance, Staged, Staging, StoredFile,
 };
 use crate::error::{Error, Result, ResultExt};
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 
+/// Which columns of the rows are published.
+#[derive(Debug, Clone, Copy)]
+pub struct Columns<'a> {
+    /// The schema of the rows that will be pushed.
+    pub schema: &'a Schema,
+    /// The columns of the key, in order.
+    pub key: &'a [String],
+    /// The columns of the value, in order.
+    pub values: &'a [String],
+}
+
+/// What a generation is made from, besides its rows.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The run.
+    pub provenance: Provenance,
+    /// How rows are put together.
+    pub mode: Mode,
+    /// What it begins with.
+    pub base: Base,
+    /// In how many partitions the rows come: what [`LookupStore::partitions`] gave, 1 for the embedded store.
+    pub partitions: u32,
+}
+
+impl Origin {
+    /// Of `provenance` alone, its rows in the order of their keys.
+    pub fn replacing(provenance: Provenance) -> Self {
+        Self { provenance, mode: Mode::Replace, base: Base::Nothing, partitions: 1 }
+    }
+}
+
 /// A generation that is being filled.
 pub struct Load {
     staging: Box<dyn Staging>,
     table: String,
-    provenance: Provenance,
-    key: Column,
+    ttl_secs: Option<u64>,
+    origin: Origin,
+    keys: KeyColumns,
+    key: Vec<Column>,
     columns: Vec<Column>,
     encoder: ValueEncoder,
     first: FirstOfKey,
@@ -30,52 +62,53 @@ pub struct Load {
 }
 
 impl Load {
-    /// Begins a generation of `table`: `key` and `values` are columns of `schema`, the schema of the
-    /// rows that will be pushed; `attempt` names the try (letters, digits, `-`, `_`).
+    /// Begins a generation of `table`; `attempt` names the try (letters, digits, `-`, `_`).
     ///
     /// # Errors
-    /// A usage error where a column is missing or of a type that cannot be written; a conflict where
-    /// the same attempt is still loading; a failure of the store.
+    /// A usage error where a column is missing or of a type that cannot be written, or the base has other
+    /// columns; a conflict where the same attempt is still loading; a failure of the store.
     pub fn begin(
         store: &dyn LookupStore,
         table: &LookupTable,
-        schema: &Schema,
-        (key, values): (&str, &[String]),
-        provenance: Provenance,
+        columns: &Columns<'_>,
+        origin: Origin,
         attempt: &str,
     ) -> Result<Self> {
-        check_key(schema, key).at("table", &table.name)?;
-        let encoder = ValueEncoder::new(schema, values).at("table", &table.name)?;
-        let column = |name: &str| {
-            let field = schema.field_with_name(name);
+        let keys = KeyColumns::new(columns.key, store.max_key_bytes());
+        keys.check_schema(columns.schema).at("table", &table.name)?;
+        let encoder = ValueEncoder::new(columns.schema, columns.values).at("table", &table.name)?;
+        let column = |name: &String| {
+            let field = columns.schema.field_with_name(name);
             let data_type = field.map(|field| field.data_type().to_string());
             data_type
-                .map(|data_type| Column { name: name.to_owned(), data_type })
+                .map(|data_type| Column { name: name.clone(), data_type })
                 .map_err(|source| Error::failed("a column is gone").because(source))
         };
         Ok(Self {
-            key: column(key)?,
-            columns: values.iter().map(|name| column(name)).collect::<Result<_>>()?,
-            staging: store.begin(table, attempt).at("table", &table.name)?,
+            key: columns.key.iter().map(column).collect::<Result<_>>()?,
+            columns: columns.values.iter().map(column).collect::<Result<_>>()?,
+            staging: store.begin(table, attempt, &origin.base, origin.partitions).at("table", &table.name)?,
             table: table.name.clone(),
+            ttl_secs: table.options.ttl_secs,
+            keys,
             encoder,
-            first: FirstOfKey::default(),
+            first: FirstOfKey::among(origin.partitions),
             kept: Vec::new(),
             bytes: 0,
             checksum: Checksum::default(),
-            reservoir: Reservoir::seeded(seed(&provenance.run_id)),
-            provenance,
+            reservoir: Reservoir::seeded(seed(&origin.provenance.run_id)),
+            origin,
         })
     }
 
-    /// Adds rows. Over all batches they are sorted by [`encoded_keys`], ascending by bytes, and the
-    /// rows of one key by preference: the first is kept.
+    /// Adds rows. Over all batches they are sorted by [`KeyColumns::sort_codes`], ascending by bytes, and
+    /// the rows of one key by preference: the first is kept.
     ///
     /// # Errors
     /// A data check where a key is null, empty or too long or a value is NaN or infinite; a failure
     /// where the rows are not sorted, or of the store.
     pub fn push(&mut self, batch: &RecordBatch) -> Result<()> {
-        let keys = encoded_keys(batch, &self.key.name).at("table", &self.table)?;
+        let keys = self.keys.encode(batch).at("table", &self.table)?;
         self.first.keep(&keys, &mut self.kept).at("table", &self.table)?;
         let values = self.encoder.encode(batch, &keys, &self.kept).at("table", &self.table)?;
         for (index, &row) in self.kept.iter().enumerate() {
@@ -98,32 +131,67 @@ impl Load {
         self.first.dropped()
     }
 
+    /// Some keys that have several rows, shortened for a message.
+    pub fn duplicate_keys(&self) -> &[String] {
+        self.first.examples()
+    }
+
     /// Makes what was loaded durable, reads it back as a reader would, and compares count, checksum
     /// and a seeded sample of keys.
     ///
     /// # Errors
     /// A verification error that says what differs; a failure of the store.
     pub fn verify(mut self) -> Result<Verified> {
-        let checksum = self.checksum.finish();
-        let keys = self.first.keys();
-        let expected = Expected { keys, checksum: &checksum, sample: self.reservoir.sample() };
+        let contents = self.staging.close().at("table", &self.table)?;
+        self.is_what_was_put(&contents).at("table", &self.table)?;
+        let expected = Expected { keys: contents.keys, checksum: contents.checksum, sample: self.reservoir.sample() };
         let StoredFile { bytes: file_bytes, checksum: file_checksum } =
             self.staging.verify(&expected).at("table", &self.table)?;
         let metadata = GenerationMetadata {
             format: FORMAT,
             table: self.table,
             generation: 0,
-            provenance: self.provenance,
+            provenance: self.origin.provenance,
+            mode: self.origin.mode,
+            base: self.origin.base.generation(),
+            published_at: String::new(),
+            ttl_secs: self.ttl_secs,
             key: self.key,
             values: self.columns,
             rows: self.first.rows(),
-            keys,
-            bytes: self.bytes,
-            checksum,
+            duplicates: self.first.dropped(),
+            written: contents.written,
+            unchanged: contents.unchanged,
+            removed: contents.removed,
+            keys: contents.keys,
+            bytes: contents.bytes,
+            checksum: contents.checksum,
             file_bytes,
             file_checksum,
+            partitions: self.origin.partitions,
         };
-        Ok(Verified { staging: self.staging, metadata })
+        Ok(Verified { staging: self.staging, metadata, duplicate_keys: self.first.examples().to_vec() })
+    }
+
+    /// The store counts for itself; where nothing of the base stays, it has to come to the same.
+    fn is_what_was_put(&self, contents: &Contents) -> Result<()> {
+        let put = (self.first.keys(), self.bytes, self.checksum);
+        let is_same = match self.origin.base {
+            Base::Nothing => (contents.keys, contents.bytes, contents.checksum) == put && contents.written == put.0,
+            Base::Changed(_) => {
+                (contents.keys, contents.bytes, contents.checksum) == put
+                    && contents.written + contents.unchanged == put.0
+            }
+            Base::Merge(_) => contents.keys >= put.0 && contents.written + contents.unchanged == put.0,
+        };
+        if is_same {
+            return Ok(());
+        }
+        Err(Error::verification("the store holds something else than was put")
+            .with("put", put.0)
+            .with("keys", contents.keys)
+            .with("written", contents.written)
+            .hint("nothing was published; run again"))
     }
 }
 
@@ -131,22 +199,26 @@ impl Load {
 pub struct Verified {
     staging: Box<dyn Staging>,
     metadata: GenerationMetadata,
+    duplicate_keys: Vec<String>,
 }
 
 impl Verified {
-    /// Gives it the next free number. Nobody sees it yet.
+    /// Gives it the next free number. Nobody sees it yet. `published_at` is the clock, RFC 3339 in UTC.
     ///
     /// # Errors
     /// A failure of the store.
-    pub fn seal(self) -> Result<Sealed> {
+    pub fn seal(self, published_at: &str) -> Result<Sealed> {
         let table = self.metadata.table.clone();
-        self.staging.seal(self.metadata).map(|staged| Sealed { staged }).at("table", table)
+        let metadata = GenerationMetadata { published_at: published_at.to_owned(), ..self.metadata };
+        let staged = self.staging.seal(metadata).at("table", table)?;
+        Ok(Sealed { staged, duplicate_keys: self.duplicate_keys })
     }
 }
 
 /// A complete, immutable generation that readers do not see yet.
 pub struct Sealed {
     staged: Box<dyn Staged>,
+    duplicate_keys: Vec<String>,
 }
 
 impl Sealed {
@@ -155,14 +227,19 @@ impl Sealed {
         self.staged.metadata()
     }
 
+    /// Some keys that had several rows, shortened for a message.
+    pub fn duplicate_keys(&self) -> &[String] {
+        &self.duplicate_keys
+    }
+
     /// Makes it the current generation, if `expected` (the one the caller saw when planning) still
     /// is; then removes the generations beyond the newest `keep`, this one included.
     ///
     /// # Errors
     /// A conflict where another generation is current; this one is then removed.
-    pub fn flip(self, expected: Option<u64>, keep: usize) -> Result<Flip> {
+    pub fn flip(self, expected: Option<u64>, keep: usize, by: &FlipNote) -> Result<Flip> {
         let table = self.metadata().table.clone();
-        self.staged.flip(expected, keep).at("table", table)
+        self.staged.flip(expected, keep, by).at("table", table)
     }
 
     /// Removes it, as far as that is possible: what it was made for has failed.

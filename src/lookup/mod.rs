@@ -10,7 +10,12 @@
 //! rows sorted by encoded_keys ──push──> Load ──verify──> Verified ──seal──> Sealed ──flip──> Flip
 //! ```
 //!
-//! Keys are text and values are one compact JSON object each ([`encode`]), the same in every store.
+//! A generation holds the rows of one slice of the predictions, or with [`Mode::Merge`] those over the
+//! generation before; [`Base`] says what a store begins with. Keys are text and values are one compact
+//! JSON object each ([`encode`]), the same in every store.
+//!
+//! Every move of the pointer, back or forth, is logged with who and why ([`FlipRecord`]). A rollback
+//! moves the pointer to a generation that is still kept and touches nothing else.
 //!
 //! # To add one
 //! Write `<store>.rs` (or a folder) with a type that implements [`LookupStore`], and with what it
@@ -19,19 +24,31 @@
 //! for all stores in [`Load`]. Nothing registers itself elsewhere.
 
 mod checksum;
+mod contents;
 mod dedupe;
+mod difference;
 pub mod encode;
 mod file;
+mod flips;
 mod load;
 mod metadata;
+mod options;
+mod pace;
+mod partition;
 mod sample;
 
 pub use checksum::Checksum;
+pub use contents::{Base, Contents, Expected, Mode, StoredFile};
 pub use dedupe::FirstOfKey;
+pub use difference::{Difference, Differing, difference};
 pub use encode::check_columns;
-pub use encode::key::{MAX_KEY_BYTES, check_keys, encoded_keys};
-pub use load::{Load, Sealed, Verified};
+pub use encode::key::{KeyColumns, MAX_KEY_BYTES, encoded_keys};
+pub use flips::{Collected, Flip, FlipAction, FlipNote, FlipRecord, KEPT_FLIPS, rolled_back};
+pub use load::{Columns, Load, Origin, Sealed, Verified};
 pub use metadata::{Column, FORMAT, GenerationMetadata, Provenance};
+pub use options::{DEFAULT_CONNECTIONS, DEFAULT_PREFIX, Layout, LookupOptions};
+pub use pace::Pace;
+pub use partition::partition_of;
 pub use sample::{SAMPLE_KEYS, Sampled};
 
 use crate::error::{Error, Result, did_you_mean};
@@ -43,12 +60,14 @@ use std::path::PathBuf;
 pub struct LookupTable {
     /// The table's name, which is the job's.
     pub name: String,
-    /// The store as the job file says it: `file`, or later the URL of a server.
+    /// The store as the job file says it: `file`, or the URL of a server.
     pub store: String,
     /// `<home>/lookup/<table>` on the local disk; of a home in a bucket, the copy on this machine.
     pub folder: PathBuf,
     /// `<home>/lookup/<table>` in a bucket; absent where the home is a local folder.
     pub remote: Option<Location>,
+    /// What it asks of its store.
+    pub options: LookupOptions,
 }
 
 impl LookupTable {
@@ -58,14 +77,23 @@ impl LookupTable {
     /// Usage: a home in a bucket, and nothing tells where this machine keeps copies.
     pub fn under(home: &Location, name: &str, store: &str) -> Result<Self> {
         let place = home.join("lookup").join(name);
+        let (folder, remote) = match place.local_path() {
+            Some(folder) => (folder, None),
+            None => (cache_of(home)?.join("lookup").join(name), Some(place)),
+        };
+        Ok(Self { folder, remote, ..Self::of_server(name, store) })
+    }
+
+    /// The table `name` in a server, for which no home counts.
+    pub fn of_server(name: &str, store: &str) -> Self {
         let (name, store) = (name.to_owned(), store.to_owned());
-        Ok(match place.local_path() {
-            Some(folder) => Self { name, store, folder, remote: None },
-            None => {
-                let folder = cache_of(home)?.join("lookup").join(&name);
-                Self { name, store, folder, remote: Some(place) }
-            }
-        })
+        Self { name, store, folder: PathBuf::new(), remote: None, options: LookupOptions::default() }
+    }
+
+    /// The same table with these settings.
+    #[must_use]
+    pub fn with(self, options: LookupOptions) -> Self {
+        Self { options, ..self }
     }
 }
 
@@ -78,17 +106,31 @@ pub trait LookupStore: Sync {
     /// One line for the help.
     fn summary(&self) -> &'static str;
 
+    /// The longest key that it takes, in bytes.
+    fn max_key_bytes(&self) -> usize {
+        MAX_KEY_BYTES
+    }
+
     /// The number of the generation that readers see; `None` where nothing has been published.
     ///
     /// # Errors
     /// A verification error where the pointer names no generation.
     fn current(&self, table: &LookupTable) -> Result<Option<u64>>;
 
-    /// Begins a new generation aside, and removes what dead attempts have left.
+    /// In how many partitions a new generation of about `keys` keys will be put: see [`Staging::put`].
     ///
     /// # Errors
-    /// A conflict where the same attempt is still loading; a failure of the store.
-    fn begin(&self, table: &LookupTable, attempt: &str) -> Result<Box<dyn Staging>>;
+    /// What asking the store, or reading the base, fails with.
+    fn partitions(&self, _table: &LookupTable, _keys: u64, _base: &Base) -> Result<u32> {
+        Ok(1)
+    }
+
+    /// Begins a new generation aside, from what `base` says, and removes what dead attempts have left.
+    ///
+    /// # Errors
+    /// A conflict where the same attempt is still loading; a verification error where the base is
+    /// missing or damaged; a failure of the store.
+    fn begin(&self, table: &LookupTable, attempt: &str, base: &Base, partitions: u32) -> Result<Box<dyn Staging>>;
 
     /// Opens the current generation, fetched where it lies in a bucket; `None` where nothing has been
     /// published.
@@ -108,17 +150,46 @@ pub trait LookupStore: Sync {
     /// # Errors
     /// A verification error where a generation's metadata cannot be read.
     fn generations(&self, table: &LookupTable) -> Result<Vec<GenerationMetadata>>;
+
+    /// Points readers to a generation that is kept, `to`, or without it to the newest one before the
+    /// current one, if `expected` is current; the flip is logged. No value is moved.
+    ///
+    /// # Errors
+    /// A conflict where another generation is current; usage, where there is no such generation or it is
+    /// the current one; a verification error where it can't be read.
+    fn rollback(&self, table: &LookupTable, to: Option<u64>, expected: u64, by: &FlipNote) -> Result<Flip>;
+
+    /// The flips that were logged, oldest first; the newest [`KEPT_FLIPS`] at least.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    fn flips(&self, table: &LookupTable) -> Result<Vec<FlipRecord>>;
+
+    /// Removes what is garbage: what dead attempts have left, sealed or not, and of the generations up to
+    /// the current one those beyond the newest `keep`; at no more than the table's `max_rows_per_sec`.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    fn gc(&self, table: &LookupTable, keep: usize) -> Result<Collected>;
 }
 
 /// A generation while it is loaded: complete for nobody yet.
 pub trait Staging: Send {
-    /// Appends one pair; keys come strictly ascending by their bytes.
+    /// Puts one pair; pairs come strictly ascending by `partition_of(key, partitions)`, then by the bytes
+    /// of their keys. The store itself compares them with the base.
     ///
     /// # Errors
     /// A failure of the store.
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()>;
 
-    /// Makes everything that was put durable, reads it back as a reader would, and compares.
+    /// Ends the putting; tells what the generation holds.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    fn close(&mut self) -> Result<Contents>;
+
+    /// Makes everything durable, reads it back as a reader would, and compares. Called once, after
+    /// [`Staging::close`].
     ///
     /// # Errors
     /// A verification error where a count, the checksum or a sampled value differs.
@@ -137,12 +208,13 @@ pub trait Staged: Send {
     /// What it holds.
     fn metadata(&self) -> &GenerationMetadata;
 
-    /// Makes it the current generation if `expected` still is, then removes the generations beyond
-    /// the newest `keep` (the new one included). On a conflict the sealed generation is removed.
+    /// Makes it the current generation if `expected` still is, and logs that; then removes the
+    /// generations beyond the newest `keep` (the new one included). On a conflict the sealed generation
+    /// is removed.
     ///
     /// # Errors
     /// A conflict where another generation than `expected` is current.
-    fn flip(self: Box<Self>, expected: Option<u64>, keep: usize) -> Result<Flip>;
+    fn flip(self: Box<Self>, expected: Option<u64>, keep: usize, by: &FlipNote) -> Result<Flip>;
 
     /// Removes it, for it will not be flipped to. What can't be removed is garbage that the next flip removes.
     fn abandon(self: Box<Self>);
@@ -162,7 +234,15 @@ pub trait LookupReader: Send + Sync {
     /// A verification error where the generation is damaged.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>>;
 
-    /// Visits all pairs in ascending order of the keys' bytes.
+    /// The values of several keys, in their order.
+    ///
+    /// # Errors
+    /// As [`LookupReader::get`].
+    fn mget(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
+        keys.iter().map(|key| self.get(key)).collect()
+    }
+
+    /// Visits all pairs in the store's own order.
     ///
     /// # Errors
     /// What `visit` gives, or a verification error where the generation is damaged.
@@ -173,38 +253,6 @@ pub trait LookupReader: Send + Sync {
     /// # Errors
     /// A verification error that says what differs.
     fn verify(&self) -> Result<()>;
-}
-
-/// What has to be found when a generation is read back.
-#[derive(Debug, Clone, Copy)]
-pub struct Expected<'a> {
-    /// The number of keys.
-    pub keys: u64,
-    /// The checksum over all pairs in order, as [`Checksum::finish`] gives it.
-    pub checksum: &'a str,
-    /// Keys to be looked up one by one, with the hashes of their values.
-    pub sample: &'a [Sampled],
-}
-
-/// What a store has written for a generation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredFile {
-    /// Its size, in bytes.
-    pub bytes: u64,
-    /// `blake3:` and the hash of its bytes.
-    pub checksum: String,
-}
-
-/// What a flip has done.
-#[derive(Debug)]
-pub struct Flip {
-    /// The generation that is current now.
-    pub generation: u64,
-    /// The generations that were removed.
-    pub removed: Vec<u64>,
-    /// Why an old generation could not be removed. It is garbage, and the next flip tries again; the
-    /// flip itself has happened.
-    pub leftover: Option<Error>,
 }
 
 /// Every store there is.

@@ -8,7 +8,7 @@ use super::{Session, SessionOptions, from_datafusion};
 use crate::error::Result;
 use crate::lake::Location;
 use crate::tables::register_store;
-use arrow::array::{BinaryArray, RecordBatch};
+use arrow::array::{ArrayRef, BinaryArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::Column;
 use datafusion::error::DataFusionError;
@@ -16,6 +16,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, Sca
 use datafusion::prelude::{DataFrame, Expr, ParquetReadOptions, col};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
@@ -40,14 +41,14 @@ pub struct FileRows {
     pub batches: BoxStream<'static, Result<RecordBatch>>,
 }
 
-/// Gives the bytes that stand for the values of the named column of a batch, one element a row.
-pub type Code = fn(&RecordBatch, &str) -> Result<BinaryArray>;
+/// Gives the bytes that stand for the values of the columns of a batch, one element a row.
+pub type Code = Arc<dyn Fn(&RecordBatch) -> Result<BinaryArray> + Send + Sync>;
 
 /// How files are sorted.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Sorting<'a> {
-    /// The column whose codes come first, ascending by bytes, and what gives its codes.
-    pub first: (&'a str, Code),
+    /// The columns whose codes come first, ascending by bytes, and what gives their codes.
+    pub first: (&'a [String], Code),
     /// Then these columns, the greatest value first, nulls last.
     pub then_greatest: Vec<&'a str>,
     /// Further columns that are wanted.
@@ -70,8 +71,9 @@ pub async fn file_rows(files: &[String]) -> Result<FileRows> {
 /// wide to be sorted, come in the stream.
 pub async fn sorted_file_rows(files: &[String], schema: &Schema, sorting: &Sorting<'_>) -> Result<FileRows> {
     let mut names: Vec<&str> = Vec::new();
-    for name in [sorting.first.0].iter().chain(&sorting.then_greatest).chain(&sorting.with) {
-        if !names.contains(name) {
+    let (coded, code) = &sorting.first;
+    for name in coded.iter().map(String::as_str).chain(sorting.then_greatest.iter().chain(&sorting.with).copied()) {
+        if !names.contains(&name) {
             names.push(name);
         }
     }
@@ -81,7 +83,8 @@ pub async fn sorted_file_rows(files: &[String], schema: &Schema, sorting: &Sorti
         return Ok(FileRows { schema, batches: stream::empty().boxed() });
     }
     // Coded once, not at each comparison of runs.
-    let code = ScalarUDF::from(CodeOf::new(sorting.first)).call(vec![column(sorting.first.0)]).alias(CODE);
+    let coded_columns = coded.iter().map(|name| column(name)).collect();
+    let code = ScalarUDF::from(CodeOf::new(coded, code)).call(coded_columns).alias(CODE);
     let columns: Vec<Expr> = names.into_iter().map(column).chain([code]).collect();
     let mut order = vec![column(CODE).sort(true, false)];
     order.extend(sorting.then_greatest.iter().map(|name| column(name).sort(false, false)));
@@ -118,22 +121,28 @@ fn column(name: &str) -> Expr {
 }
 
 /// A [`Code`] as an SQL function.
-#[derive(Debug)]
 struct CodeOf {
-    column: String,
+    columns: Vec<String>,
     code: Code,
     signature: Signature,
 }
 
 impl CodeOf {
-    fn new((column, code): (&str, Code)) -> Self {
-        Self { column: column.to_owned(), code, signature: Signature::any(1, Volatility::Immutable) }
+    fn new(columns: &[String], code: &Code) -> Self {
+        let signature = Signature::any(columns.len(), Volatility::Immutable);
+        Self { columns: columns.to_vec(), code: Arc::clone(code), signature }
+    }
+}
+
+impl fmt::Debug for CodeOf {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("CodeOf").field("columns", &self.columns).finish_non_exhaustive()
     }
 }
 
 impl PartialEq for CodeOf {
     fn eq(&self, other: &Self) -> bool {
-        self.column == other.column && std::ptr::fn_addr_eq(self.code, other.code)
+        self.columns == other.columns && Arc::ptr_eq(&self.code, &other.code)
     }
 }
 
@@ -141,7 +150,7 @@ impl Eq for CodeOf {}
 
 impl Hash for CodeOf {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.column.hash(state);
+        self.columns.hash(state);
     }
 }
 
@@ -159,10 +168,14 @@ impl ScalarUDFImpl for CodeOf {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> datafusion::error::Result<ColumnarValue> {
-        let column = args.args[0].to_array(args.number_rows)?;
-        let schema = Schema::new(vec![Field::new(&self.column, column.data_type().clone(), true)]);
-        let batch = RecordBatch::try_new(Arc::new(schema), vec![column])?;
-        let codes = (self.code)(&batch, &self.column).map_err(|error| DataFusionError::External(error.into()))?;
+        let mut arrays = Vec::with_capacity(self.columns.len());
+        for column in &args.args {
+            arrays.push(column.to_array(args.number_rows)?);
+        }
+        let field = |(name, array): (&String, &ArrayRef)| Field::new(name, array.data_type().clone(), true);
+        let schema = Schema::new(self.columns.iter().zip(&arrays).map(field).collect::<Vec<_>>());
+        let batch = RecordBatch::try_new(Arc::new(schema), arrays)?;
+        let codes = (self.code)(&batch).map_err(|error| DataFusionError::External(error.into()))?;
         Ok(ColumnarValue::Array(Arc::new(codes)))
     }
 }

@@ -98,14 +98,14 @@ impl Scorer {
         });
         let told = |slice: Slice| (slice.run, slice.rows);
         let generation = generation(place);
-        let lookup = (generation.provenance.run_id, generation.keys, generation.checksum);
+        let lookup = (generation.provenance.run_id, generation.keys, generation.checksum.to_string());
         Seen { slice: told(slice), other: told(other), lookup }
     }
 }
 
 fn generation(place: &Place) -> GenerationMetadata {
     let folder = place.path().join("home/lookup/risk");
-    let table = LookupTable { name: "risk".to_owned(), store: "file".to_owned(), folder, remote: None };
+    let table = LookupTable { folder, ..LookupTable::of_server("risk", "file") };
     let reader = lookup::lookup("file").unwrap().open(&table).unwrap().unwrap();
     reader.verify().unwrap();
     reader.metadata().clone()

@@ -5,6 +5,10 @@
 //! keys, empty strings and longer keys are refused, and so are floats (`1`, `1.0` and `1e0` would be
 //! three keys). Generations are ordered by the bytes of the key, not by the column's value.
 //!
+//! A key of several columns is the texts of all of them, joined by `|`; inside a text, `\` is written
+//! `\\` and `|` is written `\|`, so that no two keys are the same bytes: the columns `a|b` and `7` are
+//! `a\|b|7`. There a text may be empty. A key of one column is never escaped.
+//!
 //! **Value**: one compact JSON object with the value columns in the order of the job file:
 //! `{"score":0.25,"prediction":0}`. Null is `null`; a float is the shortest number that reads back as
 //! the same float (so `0.1`, `1.0`, `1e+300`); NaN and infinities, which JSON lacks, are refused; a
@@ -27,8 +31,8 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 ///
 /// # Errors
 /// A usage error for a column that is missing or of a type that has no one way to be written.
-pub fn check_columns(schema: &Schema, key: &str, values: &[String]) -> Result<()> {
-    key::check_key(schema, key)?;
+pub fn check_columns(schema: &Schema, key: &[String], values: &[String]) -> Result<()> {
+    key::KeyColumns::new(key, key::MAX_KEY_BYTES).check_schema(schema)?;
     value::ValueEncoder::new(schema, values).map(drop)
 }
 

@@ -51,10 +51,15 @@ pub fn checksum(path: &Path) -> Result<String> {
     let mut buffer = vec![0; 1 << 20];
     loop {
         match file.read(&mut buffer).map_err(unreadable)? {
-            0 => return Ok(crate::lookup::checksum::named(&hasher)),
+            0 => return Ok(named(&hasher)),
             length => hasher.update(&buffer[..length]),
         };
     }
+}
+
+/// A hash with the name of its function before it.
+pub fn named(hasher: &blake3::Hasher) -> String {
+    format!("blake3:{}", hasher.finalize().to_hex())
 }
 
 /// Holds a table's lock against all threads and processes of this machine until it is dropped; a

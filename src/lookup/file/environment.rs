@@ -80,12 +80,22 @@ pub fn open_read_only(folder: &Path) -> Result<Opened> {
     Ok(Opened { env, pairs, identity })
 }
 
-fn open_pairs(env: &Env<WithoutTls>) -> heed::Result<Option<Pairs>> {
+/// The database of an environment; `None` where there is none.
+pub fn open_pairs(env: &Env<WithoutTls>) -> heed::Result<Option<Pairs>> {
     let txn = env.read_txn()?;
     let opened = env.open_databases_and_commit(txn, |opener, txn| {
         opener.open_database::<Bytes, Bytes>(txn, None).map(CommitOrAbort::<_, ()>::Commit)
     })?;
     Ok(opened.commit().flatten())
+}
+
+/// Makes the database of a new environment.
+pub fn create_pairs(env: &Env<WithoutTls>) -> heed::Result<Option<Pairs>> {
+    let txn = env.write_txn()?;
+    let created = env.create_databases_and_commit(txn, |opener, txn| {
+        opener.create_database::<Bytes, Bytes>(txn, None).map(CommitOrAbort::<_, ()>::Commit)
+    })?;
+    Ok(created.commit())
 }
 
 /// Another thread has dropped the last reader and is still closing it.
@@ -102,7 +112,7 @@ fn wait_until_closed(folder: &Path) -> Result<()> {
 pub fn unreadable(folder: &Path, source: heed::Error) -> Error {
     lmdb_failed("the generation is damaged", &folder.join(DATA), source)
         .of_kind(ErrorKind::Verification)
-        .hint("publish the interval again, or point CURRENT to an older generation")
+        .hint("publish the interval again, or roll back to an older generation")
 }
 
 /// How many bytes are visited before the map is given back.
@@ -111,26 +121,31 @@ const WINDOW_BYTES: usize = 8 << 20;
 /// Visits all pairs in order through a fresh map for each window: pages that were read count as
 /// memory of this process until they are unmapped, and a generation may be larger than the memory.
 pub fn scan(folder: &Path, mut visit: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
-    let mut after: Option<Vec<u8>> = None;
-    loop {
-        let opened = open_read_only(folder)?;
-        let txn = opened.env.read_txn().map_err(|source| unreadable(folder, source))?;
-        let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let range = (from, Bound::<&[u8]>::Unbounded);
-        let mut window = 0;
-        let mut last = None;
-        for pair in opened.pairs.range(&txn, &range).map_err(|source| unreadable(folder, source))? {
-            let (key, value) = pair.map_err(|source| unreadable(folder, source))?;
-            visit(key, value)?;
-            window += key.len() + value.len();
-            if window >= WINDOW_BYTES {
-                last = Some(key.to_vec());
-                break;
-            }
-        }
-        match last {
-            Some(key) => after = Some(key),
-            None => return Ok(()),
+    let mut after = window(folder, None, &mut visit)?;
+    while after.is_some() {
+        after = window(folder, after.as_deref(), &mut visit)?;
+    }
+    Ok(())
+}
+
+/// Visits a window of pairs, from the first one after `after`; gives its last key if more may come.
+pub fn window(
+    folder: &Path,
+    after: Option<&[u8]>,
+    visit: &mut impl FnMut(&[u8], &[u8]) -> Result<()>,
+) -> Result<Option<Vec<u8>>> {
+    let opened = open_read_only(folder)?;
+    let txn = opened.env.read_txn().map_err(|source| unreadable(folder, source))?;
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let range = (from, Bound::<&[u8]>::Unbounded);
+    let mut bytes = 0;
+    for pair in opened.pairs.range(&txn, &range).map_err(|source| unreadable(folder, source))? {
+        let (key, value) = pair.map_err(|source| unreadable(folder, source))?;
+        visit(key, value)?;
+        bytes += key.len() + value.len();
+        if bytes >= WINDOW_BYTES {
+            return Ok(Some(key.to_vec()));
         }
     }
+    Ok(None)
 }

@@ -83,7 +83,7 @@ fn download(place: &Location, aside: &Path, metadata: &GenerationMetadata) -> Re
             .with("file", &from)
             .with("recorded", &metadata.file_checksum)
             .with("found", fetched)
-            .hint("publish the interval again, or point the table to an older generation"));
+            .hint("publish the interval again, or roll back to an older generation"));
     }
     disk::write(&aside.join(METADATA), &metadata.to_json()?)
 }

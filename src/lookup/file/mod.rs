@@ -3,6 +3,7 @@
 //! ```text
 //! <home>/lookup/<table>/
 //!   CURRENT                 one line: v=000043, the generation that readers see
+//!   flips.jsonl             who moved it where, when and why, a line a flip
 //!   v=000042/  v=000043/    generations: data.mdb, generation.json; immutable
 //!   .staging-<attempt>/     a generation that is being loaded, with owner.lock held by its loader
 //!   .trash-v=000041/        a generation on its way out
@@ -18,19 +19,30 @@
 //! and then uploaded, and readers fetch them into one: see `remote.rs` and `mirror.rs`.
 //!
 //! What a crash leaves is told by name alone. Whatever starts with a dot is garbage unless its owner
-//! lives. A generation above the current one was never published (or was rolled back from): nobody
-//! reads it, and the next flip past it removes it.
+//! lives. A generation above the current one was never published or was rolled back from: nobody reads
+//! it, and the next flip past it removes it. Of the former kind is what the log of flips doesn't name, and
+//! its loader is dead when `generation.json` isn't locked: then garbage collection removes it, too.
+//!
+//! A generation that is made from another one (`merge`, `changed`) begins as a copy of its file, in which
+//! only what differs is written; see `writer.rs`.
 
+mod base;
+mod chunk;
 mod disk;
 mod environment;
+mod flips;
 mod mirror;
 mod pointer;
 mod reader;
 mod remote;
+mod staged;
 mod staging;
 mod sweep;
+mod writer;
 
-use super::{GenerationMetadata, LookupReader, LookupStore, LookupTable, Staging};
+use super::{
+    Base, Collected, Flip, FlipNote, FlipRecord, GenerationMetadata, LookupReader, LookupStore, LookupTable, Staging,
+};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -56,8 +68,11 @@ impl LookupStore for FileStore {
         }
     }
 
-    fn begin(&self, table: &LookupTable, attempt: &str) -> Result<Box<dyn Staging>> {
-        let local = staging::FileStaging::begin(&table.folder, attempt)?;
+    fn begin(&self, table: &LookupTable, attempt: &str, base: &Base, _partitions: u32) -> Result<Box<dyn Staging>> {
+        if let (Some(place), Some(generation)) = (&table.remote, base.generation()) {
+            mirror::fetch(place, &table.folder, generation)?;
+        }
+        let local = staging::FileStaging::begin(&table.folder, attempt, base)?;
         Ok(match &table.remote {
             Some(place) => Box::new(remote::RemoteStaging::new(local, place.clone(), attempt)),
             None => Box::new(local),
@@ -85,6 +100,32 @@ impl LookupStore for FileStore {
         }
         let numbers = numbers(&table.folder)?;
         numbers.into_iter().map(|number| reader::metadata(&table.folder, number)).collect()
+    }
+
+    fn rollback(&self, table: &LookupTable, to: Option<u64>, expected: u64, by: &FlipNote) -> Result<Flip> {
+        match &table.remote {
+            Some(place) => remote::rollback(place, to, expected, by),
+            None => staged::rollback(&table.folder, to, expected, by),
+        }
+    }
+
+    fn flips(&self, table: &LookupTable) -> Result<Vec<FlipRecord>> {
+        match &table.remote {
+            Some(place) => remote::flips(place),
+            None => flips::read(&table.folder),
+        }
+    }
+
+    fn gc(&self, table: &LookupTable, keep: usize) -> Result<Collected> {
+        let rate = table.options.max_rows_per_sec;
+        match &table.remote {
+            // The copy on this machine has garbage of its own kind only.
+            Some(place) => {
+                let collected = remote::gc(place, keep, rate)?;
+                staged::gc(&table.folder, usize::MAX, rate).map(|_| collected)
+            }
+            None => staged::gc(&table.folder, keep, rate),
+        }
     }
 }
 

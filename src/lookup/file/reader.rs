@@ -37,7 +37,7 @@ pub fn metadata(table: &Path, generation: u64) -> Result<GenerationMetadata> {
         Err(error) if error.kind() == NotFound => {
             return Err(Error::verification("the generation is missing or incomplete")
                 .with("file", path.display())
-                .hint("publish the interval again, or point CURRENT to an older generation"));
+                .hint("publish the interval again, or roll back to an older generation"));
         }
         Err(error) => return Err(disk::failed("the generation's metadata cannot be read", &path, error)),
     };
@@ -77,18 +77,18 @@ impl FileReader {
             .with("folder", self.folder.display())
             .with("recorded", recorded)
             .with("found", found)
-            .hint("publish the interval again, or point CURRENT to an older generation"))
+            .hint("publish the interval again, or roll back to an older generation"))
     }
 }
 
 /// Compares the file's length before it is mapped: reading a map beyond the file's end would kill the
 /// process.
-fn check_length(path: &Path, recorded: u64) -> Result<()> {
+pub fn check_length(path: &Path, recorded: u64) -> Result<()> {
     let found = fs::metadata(path).map(|metadata| metadata.len()).map_err(|source| {
         Error::verification("the generation lacks its data")
             .with("file", path.display())
             .because(source)
-            .hint("publish the interval again, or point CURRENT to an older generation")
+            .hint("publish the interval again, or roll back to an older generation")
     })?;
     if found == recorded {
         return Ok(());
@@ -97,7 +97,7 @@ fn check_length(path: &Path, recorded: u64) -> Result<()> {
         .with("file", path.display())
         .with("recorded_bytes", recorded)
         .with("found_bytes", found)
-        .hint("publish the interval again, or point CURRENT to an older generation"))
+        .hint("publish the interval again, or roll back to an older generation"))
 }
 
 impl LookupReader for FileReader {
@@ -137,6 +137,6 @@ impl LookupReader for FileReader {
         })?;
         self.compare("keys", self.metadata.keys, keys)?;
         self.compare("content", self.metadata.bytes, bytes)?;
-        self.compare("content", self.metadata.checksum.clone(), checksum.finish())
+        self.compare("content", self.metadata.checksum, checksum)
     }
 }

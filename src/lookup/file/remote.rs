@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! <home>/lookup/<table>/
-//!   current/000012.json       {"generation":43}: the entry with the highest number is the pointer
+//!   current/000012.json       {"generation":43, ...}: the entry with the highest number is the pointer,
+//!                             the last ones are the log of flips
 //!   v=000043/owner            whose number this is; put if absent, before anything else
 //!   v=000043/data.mdb
 //!   v=000043/generation.json  put last: with it the generation is complete, and never changes
@@ -10,17 +11,23 @@
 //!
 //! There are no locks in a bucket, and `If-Match` is not honoured by every server: all of this rests on
 //! put-if-absent. A number belongs to whoever puts its `owner`; the pointer is an append-only log, and
-//! whoever appends an entry has seen the one before. What lies between the generation that was current and the one that is now was
-//! never published: its loader read the pointer before it took its number, so it meets a conflict.
-//! It is removed only *after* the pointer has moved, when nobody can publish it any more.
+//! whoever appends an entry has seen the one before. A loader publishes only if the log has no entry that
+//! it did not see before it took its number. So what lies between the generation that was current and the
+//! one that is now can't be published any more (its loader meets a conflict), or was rolled back from; it
+//! is removed *after* the pointer has moved. Garbage collection moves the pointer to where it is, and then
+//! removes in the same way what dead loaders have left.
 
 use super::mirror;
-use super::staging::{Aside, FileStaging, moved};
+use super::staged::{gone, moved, target};
+use super::staging::{Aside, FileStaging};
 use super::{DATA, METADATA, folder_name, number_in};
 use crate::error::{Error, Result};
 use crate::lake::{Location, Put, log};
 use crate::lookup::encode::shortened;
-use crate::lookup::{Expected, Flip, GenerationMetadata, Staged, Staging, StoredFile};
+use crate::lookup::{
+    Collected, Contents, Expected, Flip, FlipAction, FlipNote, FlipRecord, GenerationMetadata, Pace, Staged, Staging,
+    StoredFile,
+};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::future::Future;
@@ -33,14 +40,16 @@ const OWNER: &str = "owner";
 /// How many numbers in a row a loader may lose before it gives up.
 const TRIES: u64 = 1000;
 
-/// Entries of the pointer's log that are kept; only the newest counts.
-const KEPT_ENTRIES: usize = 100;
+/// Entries of the pointer's log that are kept; the newest is the pointer.
+const KEPT_ENTRIES: usize = crate::lookup::KEPT_FLIPS;
 
-/// An entry of the pointer's log.
+/// An entry of the pointer's log: where it points, and the flip that it is; without one, it was put by hand
+/// or by garbage collection.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Entry {
     generation: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    flip: Option<FlipRecord>,
 }
 
 /// Runs `work` to its end on this thread, which may block.
@@ -52,16 +61,18 @@ pub fn wait<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 
 /// The number of the generation that readers see.
 pub fn current(place: &Location) -> Result<Option<u64>> {
-    wait(pointer(place))
+    Ok(wait(pointer(place))?.map(|(_, generation)| generation))
 }
 
-async fn pointer(place: &Location) -> Result<Option<u64>> {
+/// The number of the newest entry, and where it points.
+async fn pointer(place: &Location) -> Result<Option<(u64, u64)>> {
     let log = place.join(POINTER);
-    log::latest(&log).await?.map(|(number, bytes)| generation_in(&bytes, &log::entry(&log, number))).transpose()
+    let Some((number, bytes)) = log::latest(&log).await? else { return Ok(None) };
+    Ok(Some((number, read_entry(&bytes, &log::entry(&log, number))?.generation)))
 }
 
-fn generation_in(bytes: &Bytes, file: &Location) -> Result<u64> {
-    serde_json::from_slice::<Entry>(bytes).map(|entry| entry.generation).map_err(|source| {
+fn read_entry(bytes: &Bytes, file: &Location) -> Result<Entry> {
+    serde_json::from_slice::<Entry>(bytes).map_err(|source| {
         Error::verification("the pointer to the current generation is damaged")
             .with("file", file)
             .with("content", shortened(bytes.trim_ascii_end()))
@@ -70,13 +81,26 @@ fn generation_in(bytes: &Bytes, file: &Location) -> Result<u64> {
     })
 }
 
+/// The flips that were logged, oldest first.
+pub fn flips(place: &Location) -> Result<Vec<FlipRecord>> {
+    wait(logged(place))
+}
+
+async fn logged(place: &Location) -> Result<Vec<FlipRecord>> {
+    let log = place.join(POINTER);
+    let entries = log::all(&log).await?;
+    // A damaged entry that is not the newest is history that is lost, no more.
+    let read = |(number, bytes): (u64, Bytes)| read_entry(&bytes, &log::entry(&log, number)).ok()?.flip;
+    Ok(entries.into_iter().filter_map(read).collect())
+}
+
 /// What a complete generation says about itself, and the bytes in which it does.
 pub async fn metadata(place: &Location, generation: u64) -> Result<(GenerationMetadata, Bytes)> {
     let file = place.join(&folder_name(generation)).join(METADATA);
     let bytes = file.get().await?.ok_or_else(|| {
         Error::verification("the generation is missing or incomplete")
             .with("file", &file)
-            .hint("publish the interval again, or point the table to an older generation")
+            .hint("publish the interval again, or roll back to an older generation")
     })?;
     let metadata = GenerationMetadata::from_json(&bytes).map_err(|error| error.with("file", &file))?;
     if metadata.generation != generation {
@@ -135,6 +159,10 @@ impl Staging for RemoteStaging {
         self.local.put(key, value)
     }
 
+    fn close(&mut self) -> Result<Contents> {
+        self.local.close()
+    }
+
     fn verify(&mut self, expected: &Expected<'_>) -> Result<StoredFile> {
         self.local.verify(expected)
     }
@@ -142,28 +170,33 @@ impl Staging for RemoteStaging {
     fn seal(self: Box<Self>, metadata: GenerationMetadata) -> Result<Box<dyn Staged>> {
         let Self { local, place, attempt } = *self;
         let (table, aside) = local.into_parts();
-        let sealed = wait(async {
-            let metadata = claim(&place, metadata, &attempt).await?;
+        let (seen, metadata) = wait(async {
+            let (seen, metadata) = claim(&place, metadata, &attempt).await?;
             let done = upload(&place, &aside.folder.join(DATA), &metadata).await;
             if done.is_err() {
                 // As far as that is possible; what remains is garbage that the next flip removes.
                 let _ = remove(&place, metadata.generation).await;
             }
-            done.map(|()| metadata)
+            done.map(|()| (seen, metadata))
         })?;
-        Ok(Box::new(RemoteStaged { place, table, aside, metadata: sealed }))
+        Ok(Box::new(RemoteStaged { place, table, aside, metadata, seen }))
     }
 }
 
-/// Takes the next free number.
-async fn claim(place: &Location, mut metadata: GenerationMetadata, attempt: &str) -> Result<GenerationMetadata> {
+/// Takes the next free number; gives the newest entry of the pointer's log from before that, too.
+async fn claim(
+    place: &Location,
+    mut metadata: GenerationMetadata,
+    attempt: &str,
+) -> Result<(Option<u64>, GenerationMetadata)> {
+    let pointer = pointer(place).await?;
     let highest = numbers(place).await?.last().copied();
-    let highest = highest.max(pointer(place).await?).unwrap_or(0);
+    let highest = highest.max(pointer.map(|(_, generation)| generation)).unwrap_or(0);
     for number in highest + 1..=highest + TRIES {
         let owner = place.join(&folder_name(number)).join(OWNER);
         if owner.put_if_absent(format!("{attempt}\n").into()).await? == Put::Created {
             metadata.generation = number;
-            return Ok(metadata);
+            return Ok((pointer.map(|(entry, _)| entry), metadata));
         }
     }
     Err(Error::conflict("other loaders of this lookup table were always faster").with("location", place))
@@ -194,6 +227,8 @@ pub struct RemoteStaged {
     table: PathBuf,
     aside: Aside,
     metadata: GenerationMetadata,
+    /// The newest entry of the pointer's log when the number was taken.
+    seen: Option<u64>,
 }
 
 impl Staged for RemoteStaged {
@@ -201,18 +236,19 @@ impl Staged for RemoteStaged {
         &self.metadata
     }
 
-    fn flip(self: Box<Self>, expected: Option<u64>, keep: usize) -> Result<Flip> {
-        let Self { place, table, aside, metadata } = *self;
+    fn flip(self: Box<Self>, expected: Option<u64>, keep: usize, by: &FlipNote) -> Result<Flip> {
+        let Self { place, table, aside, metadata, seen } = *self;
         let generation = metadata.generation;
-        let (before, removed) = wait(async {
-            if let Err(moved) = swap(&place, generation, expected).await {
+        let record = FlipRecord::new(FlipAction::Publish, generation, expected, &metadata.provenance.run_id, by);
+        let removed = wait(async {
+            if let Err(moved) = swap(&place, record, expected, Some(seen)).await {
                 let _ = remove(&place, generation).await;
                 return Err(moved);
             }
             // From here on it has happened; what goes wrong with old generations is told, not failed.
-            Ok((expected, retire(&place, expected, generation, keep).await))
+            Ok(retire(&place, expected, generation, keep).await)
         })?;
-        tracing::debug!(?before, generation, "the pointer of a lookup table was moved");
+        tracing::debug!(?expected, generation, "the pointer of a lookup table was moved");
         // Saves this machine's readers the way; they would fetch it otherwise.
         if let Err(error) = mirror::keep(&table, aside, &metadata) {
             tracing::debug!(%error, "the copy of a generation on this machine is not kept");
@@ -221,7 +257,7 @@ impl Staged for RemoteStaged {
             Ok(removed) => (removed, None),
             Err(error) => (Vec::new(), Some(error)),
         };
-        Ok(Flip { generation, removed, leftover })
+        Ok(Flip { generation, from: expected, removed, leftover })
     }
 
     fn abandon(self: Box<Self>) {
@@ -231,32 +267,95 @@ impl Staged for RemoteStaged {
     }
 }
 
-/// Moves the pointer, if it still is where `expected` says and the generation is still there.
-async fn swap(place: &Location, generation: u64, expected: Option<u64>) -> Result<()> {
+/// Moves the pointer, if it still is where `expected` says, the log has not grown since the entry `seen`,
+/// and the generation is still there.
+async fn swap(place: &Location, record: FlipRecord, expected: Option<u64>, seen: Option<Option<u64>>) -> Result<()> {
+    let generation = record.generation;
     if place.join(&folder_name(generation)).join(METADATA).head().await?.is_none() {
-        return Err(Error::verification("the generation is gone").with("generation", folder_name(generation)));
+        return Err(gone(generation));
     }
-    let entry = serde_json::to_vec(&Entry { generation })
-        .map_err(|source| Error::failed("the pointer cannot be written as JSON").because(source))?;
+    let entry = entry(generation, Some(record))?;
     let log = place.join(POINTER);
     let mut found = None;
     let moved_to = log::append(&log, |number, latest| {
-        let before = log::entry(&log, number.saturating_sub(1).max(1));
-        found = latest.map(|bytes| generation_in(bytes, &before)).transpose()?;
-        Ok((found == expected).then(|| entry.clone().into()))
+        let before = number - 1;
+        found = latest.map(|bytes| read_entry(bytes, &log::entry(&log, before))).transpose()?;
+        let current = found.as_ref().map(|entry| entry.generation);
+        let is_seen = seen.is_none_or(|seen| seen.unwrap_or(0) == before);
+        Ok((current == expected && is_seen).then(|| entry.clone()))
     });
     match moved_to.await? {
         Some(_) => Ok(()),
-        None => Err(moved(expected, found, None)),
+        None => Err(moved(expected, found.map(|entry| entry.generation), None)),
     }
 }
 
-/// Removes what was never published, and the generations beyond the newest `keep`.
+fn entry(generation: u64, flip: Option<FlipRecord>) -> Result<Bytes> {
+    serde_json::to_vec(&Entry { generation, flip })
+        .map(Bytes::from)
+        .map_err(|source| Error::failed("the pointer cannot be written as JSON").because(source))
+}
+
+/// Points readers to a generation that they had before.
+pub fn rollback(place: &Location, to: Option<u64>, expected: u64, by: &FlipNote) -> Result<Flip> {
+    wait(async {
+        let current = pointer(place).await?.map(|(_, generation)| generation);
+        if current != Some(expected) {
+            return Err(moved(Some(expected), current, None));
+        }
+        let log = logged(place).await?;
+        let once_current = |number: &u64| *number < expected || log.iter().any(|flip| flip.generation == *number);
+        let kept: Vec<u64> = numbers(place).await?.into_iter().filter(once_current).collect();
+        let target = target(&kept, to, expected)?;
+        let (metadata, _) = metadata(place, target).await?;
+        let record = FlipRecord::new(FlipAction::Rollback, target, current, &metadata.provenance.run_id, by);
+        swap(place, record, current, None).await?;
+        Ok(Flip { generation: target, from: current, removed: Vec::new(), leftover: None })
+    })
+}
+
+/// Removes what dead loaders have left, and the generations beyond the newest `keep`.
+pub fn gc(place: &Location, keep: usize, max_rows_per_sec: Option<u64>) -> Result<Collected> {
+    wait(async {
+        let Some((_, current)) = pointer(place).await? else { return Ok(Collected::default()) };
+        let log = logged(place).await?;
+        let numbers = numbers(place).await?;
+        let never = |number: &u64| *number > current && log.iter().all(|flip| flip.generation != *number);
+        let unpublished: Vec<u64> = numbers.iter().copied().filter(never).collect();
+        if !unpublished.is_empty() {
+            // From here on none of them can be published: their loaders have not seen this entry.
+            let log = place.join(POINTER);
+            let same = entry(current, None)?;
+            let append = |number, latest: Option<&Bytes>| {
+                let found = latest.map(|bytes| read_entry(bytes, &log::entry(&log, number - 1))).transpose()?;
+                Ok((found.map(|entry| entry.generation) == Some(current)).then(|| same.clone()))
+            };
+            if log::append(&log, append).await?.is_none() {
+                return Err(moved(Some(current), pointer(place).await?.map(|(_, generation)| generation), None));
+            }
+        }
+        let mut old: Vec<u64> = numbers.into_iter().filter(|&number| number < current).collect();
+        old.truncate((old.len() + 1).saturating_sub(keep.max(1)));
+        let mut collected = Collected { attempts: unpublished.len() as u64, ..Collected::default() };
+        let (mut pace, mut before) = (Pace::of(max_rows_per_sec), 0);
+        for number in old.into_iter().chain(unpublished) {
+            let said = metadata(place, number).await.ok();
+            pace.pass(before);
+            remove(place, number).await?;
+            before = said.as_ref().map_or(0, |(said, _)| said.keys);
+            collected.bytes += said.map_or(0, |(said, _)| said.file_bytes);
+            collected.generations.push(number);
+        }
+        Ok(collected)
+    })
+}
+
+/// Removes what was never published or was rolled back from, and the generations beyond the newest `keep`.
 async fn retire(place: &Location, before: Option<u64>, current: u64, keep: usize) -> Result<Vec<u64>> {
     let below: Vec<u64> = numbers(place).await?.into_iter().filter(|&number| number < current).collect();
-    let (mut old, unpublished): (Vec<u64>, Vec<u64>) = below.into_iter().partition(|&number| Some(number) <= before);
+    let (mut old, between): (Vec<u64>, Vec<u64>) = below.into_iter().partition(|&number| Some(number) <= before);
     old.truncate((old.len() + 1).saturating_sub(keep.max(1)));
-    for &number in unpublished.iter().chain(&old) {
+    for &number in between.iter().chain(&old) {
         remove(place, number).await?;
     }
     let log = place.join(POINTER);

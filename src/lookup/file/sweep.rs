@@ -2,8 +2,9 @@
 //! generation leaves by one rename, so that no reader and no listing meets half a generation.
 
 use super::disk::{self, TableLock};
-use super::{folder_name, generation_folder, names};
+use super::{METADATA, folder_name, generation_folder, names};
 use crate::error::Result;
+use crate::lookup::{GenerationMetadata, Pace};
 use std::fs::{self, File};
 use std::io::ErrorKind::NotFound;
 use std::path::Path;
@@ -14,17 +15,23 @@ const TRASH: &str = ".trash-";
 /// The file in a staging folder that its loader keeps locked.
 pub const OWNER: &str = "owner.lock";
 
-/// Removes the staging folders whose loaders are gone. A loader makes and locks its folder under the
-/// same lock, so a folder without an owner is never a newborn.
-pub fn dead_stagings(table: &Path, _held: &TableLock) -> Result<()> {
+/// Removes the staging folders whose loaders are gone; tells how many. A loader makes and locks its
+/// folder under the same lock, so a folder without an owner is never a newborn.
+pub fn dead_stagings(table: &Path, _held: &TableLock) -> Result<u64> {
+    let mut removed = 0;
     for name in names(table)?.iter().filter(|name| name.starts_with(STAGING)) {
         let folder = table.join(name);
-        let alive = File::open(folder.join(OWNER)).is_ok_and(|owner| owner.try_lock().is_err());
-        if !alive {
+        if !is_locked(&folder.join(OWNER)) {
             remove(&folder)?;
+            removed += 1;
         }
     }
-    Ok(())
+    Ok(removed)
+}
+
+/// Whether somebody who lives holds a file.
+pub fn is_locked(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| file.try_lock().is_err())
 }
 
 /// Takes a generation away from its name; [`trash`] removes it.
@@ -43,6 +50,23 @@ pub fn discard(table: &Path, generation: u64, _held: &TableLock) -> Result<()> {
 pub fn trash(table: &Path) -> Result<()> {
     let trash = names(table)?.into_iter().filter(|name| name.starts_with(TRASH));
     trash.map(|name| table.join(name)).try_for_each(|folder| remove(&folder))
+}
+
+/// Removes what was discarded, no faster than so many of its pairs a second; tells how many bytes that
+/// were. A file goes whole (readers may have it open), so the pace is between generations.
+pub fn trash_slowly(table: &Path, max_rows_per_sec: Option<u64>) -> Result<u64> {
+    let mut pace = Pace::of(max_rows_per_sec);
+    let (mut bytes, mut before) = (0, 0);
+    for name in names(table)?.into_iter().filter(|name| name.starts_with(TRASH)) {
+        let folder = table.join(name);
+        let metadata = fs::read(folder.join(METADATA)).ok();
+        let metadata = metadata.and_then(|json| GenerationMetadata::from_json(&json).ok());
+        pace.pass(before);
+        remove(&folder)?;
+        before = metadata.as_ref().map_or(0, |metadata| metadata.keys);
+        bytes += metadata.map_or(0, |metadata| metadata.file_bytes);
+    }
+    Ok(bytes)
 }
 
 /// Removes a folder that may have gone already: others sweep too.

@@ -1,6 +1,12 @@
 //! Lookup tables: what keys and values look like, that a generation is all or nothing for readers,
 //! and that what crashes leave does no harm.
 
+mod commands;
+mod crash;
+mod generations;
+mod modes;
+pub mod sequences;
+
 use arrow::array::{
     Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Date64Array, Decimal128Array, DictionaryArray,
     Float32Array, Float64Array, Int8Array, Int32Array, Int64Array, LargeStringArray, ListArray, NullArray, RecordBatch,
@@ -10,8 +16,8 @@ use arrow::compute::{sort_to_indices, take_record_batch};
 use arrow::datatypes::Int32Type;
 use lakemill::error::{Error, ErrorKind, Result};
 use lakemill::lookup::{
-    Checksum, Expected, Flip, Load, LookupReader, LookupStore, LookupTable, Provenance, STORES, Sampled, Sealed,
-    encoded_keys, lookup,
+    Base, Checksum, Columns, Contents, Expected, Flip, FlipNote, Load, LookupReader, LookupStore, LookupTable, Origin,
+    Provenance, STORES, Sampled, Sealed, encoded_keys, lookup,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +33,14 @@ fn store() -> &'static dyn LookupStore {
 }
 
 fn table(home: &TempDir) -> LookupTable {
-    LookupTable { name: "fraud".into(), store: "file".into(), folder: home.path().join("lookup/fraud"), remote: None }
+    LookupTable { folder: home.path().join("lookup/fraud"), ..LookupTable::of_server("fraud", "file") }
+}
+
+/// What the clock says when a generation is sealed.
+const SEALED_AT: &str = "2018-06-21T03:00:00Z";
+
+fn note(why: &str) -> FlipNote {
+    FlipNote { at: SEALED_AT.into(), by: "ann".into(), why: why.into() }
 }
 
 fn provenance(run: &str) -> Provenance {
@@ -53,23 +66,38 @@ fn rows(keys: &[&str], value: i64) -> RecordBatch {
 }
 
 fn by_encoded_key(batch: &RecordBatch, key: &str) -> RecordBatch {
-    let order = sort_to_indices(&encoded_keys(batch, key).unwrap(), None, None).unwrap();
+    let order = sort_to_indices(&encoded_keys(batch, &[key.to_owned()]).unwrap(), None, None).unwrap();
     take_record_batch(batch, &order).unwrap()
 }
 
 /// Loads and verifies all columns but `key` as values.
 fn seal(table: &LookupTable, attempt: &str, batches: &[RecordBatch]) -> Result<Sealed> {
+    seal_with(table, attempt, Origin::replacing(provenance("run")), batches)
+}
+
+fn seal_with(table: &LookupTable, attempt: &str, origin: Origin, batches: &[RecordBatch]) -> Result<Sealed> {
     let schema = batches[0].schema();
-    let values: Vec<String> = schema.fields().iter().skip(1).map(|field| field.name().clone()).collect();
-    let columns = (schema.field(0).name().as_str(), values.as_slice());
-    let mut load = Load::begin(store(), table, &schema, columns, provenance("run"), attempt)?;
+    let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+    let columns = Columns { schema: &schema, key: &names[..1], values: &names[1..] };
+    let mut load = Load::begin(store(), table, &columns, origin, attempt)?;
     batches.iter().try_for_each(|batch| load.push(batch))?;
-    load.verify()?.seal()
+    load.verify()?.seal(SEALED_AT)
+}
+
+/// Begins a load of the columns `key` and `value` of some rows.
+fn begin(table: &LookupTable, rows: &RecordBatch, attempt: &str) -> Result<Load> {
+    begin_with(table, rows, &["value"], attempt)
+}
+
+fn begin_with(table: &LookupTable, rows: &RecordBatch, values: &[&str], attempt: &str) -> Result<Load> {
+    let values: Vec<String> = values.iter().map(|&name| name.to_owned()).collect();
+    let columns = Columns { schema: rows.schema_ref(), key: &["key".to_owned()], values: &values };
+    Load::begin(store(), table, &columns, Origin::replacing(provenance("run")), attempt)
 }
 
 fn publish(table: &LookupTable, batches: &[RecordBatch]) -> Result<Flip> {
     let expected = store().current(table)?;
-    seal(table, "attempt", batches)?.flip(expected, 3)
+    seal(table, "attempt", batches)?.flip(expected, 3, &note("test"))
 }
 
 fn reader(table: &LookupTable) -> Box<dyn LookupReader> {
@@ -126,7 +154,7 @@ fn every_kind_of_key_is_text() {
         let reader = reader(&table(&home));
         let keys: Vec<String> = pairs(&*reader).into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, expected, "{}", array.data_type());
-        assert_eq!(reader.metadata().key.data_type, array.data_type().to_string());
+        assert_eq!(reader.metadata().key[0].data_type, array.data_type().to_string());
         for key in expected {
             assert_eq!(reader.get(key.as_bytes()).unwrap().unwrap(), br#"{"value":true}"#);
         }
@@ -178,7 +206,7 @@ fn keys_that_cannot_be_looked_up_are_refused() {
     let strings = |keys: Vec<Option<&str>>| -> ArrayRef { Arc::new(StringArray::from(keys)) };
 
     let error = refused(try_keys(strings(vec![Some("a"), None, None])), ErrorKind::Check, "null keys: 2 of 3 rows");
-    assert!(error.to_string().contains("column = key, example = {key: null, value: true}, table = fraud"), "{error}");
+    assert!(error.to_string().contains("column = key, example = {key: null, value: true}, example = {key: null, value: true}, table = fraud"), "{error}");
     refused(try_keys(strings(vec![Some("")])), ErrorKind::Check, "empty keys: 1 of 1 rows");
     let (fits, long) = ("x".repeat(511), "é".repeat(256));
     assert!(try_keys(strings(vec![Some(&fits)])).is_ok());
@@ -193,7 +221,7 @@ fn keys_that_cannot_be_looked_up_are_refused() {
         refused(try_keys(array), ErrorKind::Usage, "a column of this type cannot be a lookup key");
     }
     let rows = rows(&["a"], 1);
-    let error = refused(encoded_keys(&rows, "vaule"), ErrorKind::Usage, "no such column to look up");
+    let error = refused(encoded_keys(&rows, &["vaule".to_owned()]), ErrorKind::Usage, "no such column to look up");
     assert_eq!(error.hint_text(), Some("did you mean `value`?"));
     assert_eq!(store().current(&table(&home)).unwrap(), None, "something became visible");
 }
@@ -221,10 +249,7 @@ fn values_without_a_json_form_are_refused() {
     refused(try_values("list", Arc::new(list)), ErrorKind::Usage, "a column of this type cannot be a lookup value");
 
     let rows = rows(&["a"], 1);
-    let begin = |values: &[&str]| {
-        let values: Vec<String> = values.iter().map(|&name| name.to_owned()).collect();
-        Load::begin(store(), &table(&home), rows.schema_ref(), ("key", &values), provenance("run"), "a")
-    };
+    let begin = |values: &[&str]| begin_with(&table(&home), &rows, values, "a");
     refused(begin(&[]), ErrorKind::Usage, "a lookup table needs at least one value column");
     refused(begin(&["value", "value"]), ErrorKind::Usage, "a value column is named twice");
     refused(begin(&["valu"]), ErrorKind::Usage, "no such column to look up");
@@ -247,10 +272,12 @@ fn the_first_row_of_a_key_is_kept_and_the_others_are_counted() {
     assert_eq!(pairs(&*reader), expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
     let metadata = reader.metadata();
     assert_eq!((metadata.rows, metadata.keys, metadata.bytes), (5, 3, 3 * 14));
+    assert_eq!((metadata.duplicates, metadata.written, metadata.unchanged, metadata.removed), (2, 3, 0, 0));
+    assert_eq!(metadata.published_at, SEALED_AT);
     assert_eq!(metadata.provenance, provenance("run"));
     let mut checksum = Checksum::default();
     expected.iter().for_each(|(key, value)| checksum.add(key.as_bytes(), value.as_bytes()));
-    assert_eq!(metadata.checksum, checksum.finish());
+    assert_eq!(metadata.checksum, checksum);
 }
 
 #[test]
@@ -307,22 +334,20 @@ fn a_crash_before_the_flip_changes_nothing_and_the_next_run_clears_up() {
     };
     let begin = |attempt: &str| {
         let rows = rows(&["b"], 2);
-        let values = ["value".to_owned()];
-        let load = Load::begin(store(), &table, rows.schema_ref(), ("key", &values), provenance("run"), attempt);
-        let mut load = load.unwrap();
+        let mut load = begin(&table, &rows, attempt).unwrap();
         load.push(&rows).unwrap();
         load
     };
     // What gives up clears up.
     let left = |step: &str| {
         unseen(step);
-        assert_eq!(names(&table.folder), [".lock", "CURRENT", "v=000001"], "{step}");
+        assert_eq!(names(&table.folder), [".lock", "CURRENT", "flips.jsonl", "v=000001"], "{step}");
     };
     drop(begin("loading"));
     left("while loading");
     drop(begin("verified").verify().unwrap());
     left("after the verification");
-    drop(begin("sealed").verify().unwrap().seal().unwrap());
+    drop(begin("sealed").verify().unwrap().seal(SEALED_AT).unwrap());
     left("after the seal");
     // What crashes does not: a crash while loading, after the seal, while the pointer was being
     // replaced, and while an old generation was being removed.
@@ -336,11 +361,11 @@ fn a_crash_before_the_flip_changes_nothing_and_the_next_run_clears_up() {
     fs::create_dir(table.folder.join(".trash-v=000000")).unwrap();
     unseen("with all kinds of garbage");
 
-    let flip = begin("again").verify().unwrap().seal().unwrap().flip(Some(1), 3).unwrap();
+    let flip = begin("again").verify().unwrap().seal(SEALED_AT).unwrap().flip(Some(1), 3, &note("test")).unwrap();
     assert_eq!((flip.generation, flip.removed.len()), (3, 0));
     assert!(flip.leftover.is_none());
     assert_eq!(pairs(&*reader(&table)), [("b".to_owned(), r#"{"value":2}"#.to_owned())]);
-    assert_eq!(names(&table.folder), [".lock", "CURRENT", "v=000001", "v=000003"]);
+    assert_eq!(names(&table.folder), [".lock", "CURRENT", "flips.jsonl", "v=000001", "v=000003"]);
     assert_eq!(names(&table.folder.join("v=000003")), ["data.mdb", "generation.json"]);
 }
 
@@ -349,16 +374,15 @@ fn a_living_loader_is_left_alone() {
     let home = TempDir::new().unwrap();
     let table = table(&home);
     let rows = rows(&["a"], 1);
-    let values = ["value".to_owned()];
-    let begin = |attempt| Load::begin(store(), &table, rows.schema_ref(), ("key", &values), provenance("run"), attempt);
+    let begin = |attempt| begin(&table, &rows, attempt);
     let mut slow = begin("slow").unwrap();
     refused(begin("slow"), ErrorKind::Conflict, "this attempt is already loading");
     publish(&table, std::slice::from_ref(&rows)).unwrap();
     slow.push(&rows).unwrap();
-    let slow = slow.verify().unwrap().seal().unwrap();
+    let slow = slow.verify().unwrap().seal(SEALED_AT).unwrap();
     assert_eq!(slow.metadata().generation, 2);
-    refused(slow.flip(None, 3), ErrorKind::Conflict, "another run has published this lookup table meanwhile");
-    assert_eq!(names(&table.folder), [".lock", "CURRENT", "v=000001"]);
+    refused(slow.flip(None, 3, &note("test")), ErrorKind::Conflict, "another run has published this lookup table meanwhile");
+    assert_eq!(names(&table.folder), [".lock", "CURRENT", "flips.jsonl", "v=000001"]);
     refused(begin("../x"), ErrorKind::Failed, "an attempt's name is not a plain file name");
 }
 
@@ -370,7 +394,7 @@ fn one_of_many_flips_wins() {
     let sealed: Vec<Sealed> =
         (0..8).map(|i| seal(&table, &format!("attempt-{i}"), &[rows(&["a"], i)]).unwrap()).collect();
     let outcomes: Vec<Result<Flip>> = std::thread::scope(|scope| {
-        let flips: Vec<_> = sealed.into_iter().map(|sealed| scope.spawn(|| sealed.flip(Some(1), 5))).collect();
+        let flips: Vec<_> = sealed.into_iter().map(|sealed| scope.spawn(|| sealed.flip(Some(1), 5, &note("test")))).collect();
         flips.into_iter().map(|flip| flip.join().unwrap()).collect()
     });
     let winners: Vec<u64> = outcomes.iter().flatten().map(|flip| flip.generation).collect();
@@ -411,12 +435,12 @@ fn a_reader_always_has_one_whole_generation() {
         }
         for value in 2..=30 {
             let expected = store().current(&table).unwrap();
-            seal(&table, "attempt", &[rows(&keys, value)]).unwrap().flip(expected, 1).unwrap();
+            seal(&table, "attempt", &[rows(&keys, value)]).unwrap().flip(expected, 1, &note("test")).unwrap();
         }
         done.store(true, Ordering::Relaxed);
     });
     assert!(reads.into_inner() > 3);
-    assert_eq!(names(&table.folder), [".lock", "CURRENT", "v=000030"]);
+    assert_eq!(names(&table.folder), [".lock", "CURRENT", "flips.jsonl", "v=000030"]);
     // Removed long ago, and still whole for who has it open.
     whole(&*first);
 }
@@ -428,15 +452,15 @@ fn old_generations_stay_as_many_as_asked() {
     for value in 1..=4 {
         publish(&table, &[rows(&["a"], value)]).unwrap();
     }
-    let flip = seal(&table, "attempt", &[rows(&["a"], 5)]).unwrap().flip(Some(4), 2).unwrap();
+    let flip = seal(&table, "attempt", &[rows(&["a"], 5)]).unwrap().flip(Some(4), 2, &note("test")).unwrap();
     assert_eq!(flip.removed, [2, 3]);
     let kept: Vec<u64> = store().generations(&table).unwrap().iter().map(|metadata| metadata.generation).collect();
     assert_eq!(kept, [4, 5]);
     let older = store().open_generation(&table, 4).unwrap();
     assert_eq!(older.get(b"a").unwrap().unwrap(), br#"{"value":4}"#);
     // None to keep would leave nothing to read.
-    seal(&table, "attempt", &[rows(&["a"], 6)]).unwrap().flip(Some(5), 0).unwrap();
-    assert_eq!(names(&table.folder), [".lock", "CURRENT", "v=000006"]);
+    seal(&table, "attempt", &[rows(&["a"], 6)]).unwrap().flip(Some(5), 0, &note("test")).unwrap();
+    assert_eq!(names(&table.folder), [".lock", "CURRENT", "flips.jsonl", "v=000006"]);
 }
 
 #[test]
@@ -450,8 +474,8 @@ fn damage_is_told_and_never_read() {
         (missing, |t| fs::remove_dir_all(t.join("v=000001")).unwrap()),
         (missing, |t| fs::remove_file(t.join("v=000001/generation.json")).unwrap()),
         ("the generation's metadata is damaged", |t| fs::write(t.join("v=000001/generation.json"), "{").unwrap()),
-        ("the generation has format 2, this binary reads 1", |t| {
-            fs::write(t.join("v=000001/generation.json"), r#"{"format": 2}"#).unwrap();
+        ("the generation has format 1, this binary reads 2", |t| {
+            fs::write(t.join("v=000001/generation.json"), r#"{"format": 1}"#).unwrap();
         }),
         ("the generation's metadata is that of another one", |t| {
             fs::rename(t.join("v=000001"), t.join("v=000002")).unwrap();
@@ -502,18 +526,19 @@ fn a_store_that_holds_something_else_is_found_before_the_seal() {
     let home = TempDir::new().unwrap();
     let mut right = Checksum::default();
     right.add(b"a", b"1");
-    let right = right.finish();
     let sampled = |value: &[u8]| vec![Sampled { key: b"a".to_vec(), value: *blake3::hash(value).as_bytes() }];
-    let verify = |keys, checksum: &str, sample: &[Sampled]| {
-        let mut staging = store().begin(&table(&home), "attempt").unwrap();
+    let verify = |keys, checksum: Checksum, sample: &[Sampled]| {
+        let mut staging = store().begin(&table(&home), "attempt", &Base::Nothing, 1).unwrap();
         staging.put(b"a", b"1").unwrap();
+        let expected = Contents { keys: 1, bytes: 2, checksum: right, written: 1, unchanged: 0, removed: 0 };
+        assert_eq!(staging.close().unwrap(), expected);
         staging.verify(&Expected { keys, checksum, sample })
     };
-    assert!(verify(1, &right, &sampled(b"1")).is_ok());
+    assert!(verify(1, right, &sampled(b"1")).is_ok());
     let message = |what| format!("the generation reads back with {what} than loaded");
-    refused(verify(2, &right, &sampled(b"1")), ErrorKind::Verification, &message("other keys"));
-    refused(verify(1, "blake3:0", &sampled(b"1")), ErrorKind::Verification, &message("another checksum"));
-    refused(verify(1, &right, &sampled(b"2")), ErrorKind::Verification, &message("another value"));
+    refused(verify(2, right, &sampled(b"1")), ErrorKind::Verification, &message("other keys"));
+    refused(verify(1, Checksum::default(), &sampled(b"1")), ErrorKind::Verification, &message("another checksum"));
+    refused(verify(1, right, &sampled(b"2")), ErrorKind::Verification, &message("another value"));
 }
 
 #[test]
@@ -561,7 +586,7 @@ proptest! {
     #[test]
     fn any_integers_have_unique_keys(numbers in prop::collection::btree_set(any::<i64>(), 1..100)) {
         let array: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers.iter().copied()));
-        let keys: BinaryArray = encoded_keys(&batch(&[("key", array)]), "key").unwrap();
+        let keys: BinaryArray = encoded_keys(&batch(&[("key", array)]), &["key".to_owned()]).unwrap();
         let texts: BTreeSet<&[u8]> = keys.iter().flatten().collect();
         prop_assert_eq!(texts.len(), numbers.len());
     }
