@@ -35,6 +35,7 @@ mod metadata;
 mod options;
 mod pace;
 mod partition;
+mod redis;
 mod sample;
 
 pub use checksum::Checksum;
@@ -256,7 +257,8 @@ pub trait LookupReader: Send + Sync {
 }
 
 /// Every store there is.
-pub static STORES: &[&dyn LookupStore] = &[&file::FileStore];
+pub static STORES: &[&dyn LookupStore] =
+    &[&file::FileStore, &redis::RedisStore { scheme: "redis" }, &redis::RedisStore { scheme: "rediss" }];
 
 /// The store that `[lookup] store` names: a name (`file`) or a URL whose scheme is the name.
 ///
