@@ -4,11 +4,14 @@
 use super::dataset::{DataCounts, Observed, predicted};
 use super::fit::{Fitted, Recipe};
 use super::matrix::MatrixWriter;
+use super::moments::Moments;
 use super::scored::{Key, ScoredRows, keys_of};
+use super::search::{Folds, Search, Searched};
 use super::spool::Spooled;
 use super::staged::{Part, Staged};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::features::{BinnedBlock, ColumnCounts, Encoder, FeatureBins, FeatureBlock, Labels, folds, row_weights};
+use crate::job::ModelSpec;
 use crate::metrics::MetricValue;
 use crate::models::{BinnedSet, Learned, Params, Predictor, TrainingSet, baseline};
 use crate::registry::golden::GOLDEN_ROWS;
@@ -22,13 +25,31 @@ pub struct StreamLimit {
     pub held_bytes: usize,
     /// A binned matrix, in bytes.
     pub matrix_bytes: usize,
+    /// Fits of a search side by side, in bytes; one at least is done.
+    pub fits_bytes: usize,
 }
 
+/// Rows that are decoded from their bins and predicted at once.
+const DECODED_ROWS: usize = 4096;
+/// What a fit on bins holds for each row: weights, flags, the lists of rows.
+const FIT_ROW_BYTES: usize = 40;
+/// And for each of its outputs: the score, derivatives, predictions.
+const FIT_OUTPUT_BYTES: usize = 32;
+/// What it holds for each feature: histograms of some dozen leaves.
+const FIT_FEATURE_BYTES: usize = 64 << 12;
+
 impl StreamLimit {
-    /// The share of `--memory`: a thirty-second part each.
+    /// The share of `--memory`: a thirty-second part each, for fits a quarter.
     pub fn of(memory_bytes: u64) -> Self {
         let share = usize::try_from(memory_bytes / 32).unwrap_or(usize::MAX);
-        Self { held_bytes: share, matrix_bytes: share }
+        Self { held_bytes: share, matrix_bytes: share, fits_bytes: share.saturating_mul(8) }
+    }
+
+    /// How many fits go side by side.
+    fn side_by_side(self, rows: usize, features: usize, outputs: usize) -> usize {
+        let rows = rows.saturating_mul(FIT_ROW_BYTES + outputs * FIT_OUTPUT_BYTES);
+        let fit = rows.saturating_add(features.saturating_mul(FIT_FEATURE_BYTES));
+        (self.fits_bytes / fit.max(1)).clamp(1, rayon::current_num_threads())
     }
 }
 
@@ -37,7 +58,7 @@ impl StreamLimit {
 /// # Errors
 /// `check` for weights that can't be learned from; what the algorithm refuses; `failed` where the disk is full.
 pub fn fit_binned(recipe: &Recipe, staged: Staged, key: &[String], limit: StreamLimit) -> Result<Fitted> {
-    let Staged { encoder, bins, classes, mut train, mut test, gap_rows, watched } = staged;
+    let Staged { encoder, bins, classes, mut train, mut test, gap_rows, moments, job } = staged;
     let labels = train.take_labels(recipe.task, &classes);
     if u32::try_from(labels.values.len()).is_err() {
         return Err(Error::new(ErrorKind::Budget, "more training rows than 32 bits can number")
@@ -45,15 +66,30 @@ pub fn fit_binned(recipe: &Recipe, staged: Staged, key: &[String], limit: Stream
             .hint("train on a sample of the rows"));
     }
     let naive = naive(recipe, &labels, train.observed.samples.as_deref())?;
+    // What a search does not need is gone before the matrix is there.
+    let (moments, watched) = match (moments, &recipe.search) {
+        (Some(moments), None) => (None, recipe.watched(&recipe.params, &moments, None)?),
+        (moments, _) => (moments, None),
+    };
     let matrix = binned(&encoder, bins, labels.values.len(), &mut train.rows, limit, &mut train.counts)?;
     if recipe.folds.is_none() {
         // Nobody reads them again.
         train.rows = Spooled::default();
     }
     let fitting = Fitting { recipe, encoder: &encoder, limit };
+    let (params, search, watched) = match (&recipe.search, moments) {
+        (Some(search), Some(moments)) => {
+            let known = Known { labels: &labels, observed: &train.observed, moments: &moments };
+            let Searched { params, report } = fitting.search(search, &job.spec.model, &matrix, known)?;
+            let watched = recipe.watched(&params, &moments, None)?;
+            (params, Some(report), watched)
+        }
+        _ => (recipe.params.clone(), None, watched),
+    };
     let samples = train.observed.samples.as_deref();
-    let Learned { predictor, gains } = fitting.fit(&matrix, &labels, samples, watched.as_deref())?;
-    let folded = recipe.folds.map(|k| fitting.fit_folds(&matrix, &labels, samples, watched.as_deref(), k));
+    let with = (&params, samples, watched.as_deref());
+    let Learned { predictor, gains } = fitting.fit(&matrix, &labels, with)?;
+    let folded = recipe.folds.map(|k| fitting.fit_folds(&matrix, &labels, with, k));
     drop(matrix);
     let cross_validation = match folded.transpose()? {
         Some(folded) => fitting.measure_folds(folded, &labels, &mut train)?,
@@ -83,6 +119,8 @@ pub fn fit_binned(recipe: &Recipe, staged: Staged, key: &[String], limit: Stream
         golden,
         encoder,
         predictor,
+        params,
+        search,
         gains,
         rises,
     })
@@ -149,14 +187,20 @@ struct Fitting<'a> {
     limit: StreamLimit,
 }
 
+/// Parameters, the rows' sample weights, and which rows are only watched.
+type With<'a> = (&'a Params, Option<&'a [f64]>, Option<&'a [bool]>);
+
+/// What a search knows of the training rows beside their bins.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    labels: &'a Labels,
+    /// Days and sample weights.
+    observed: &'a Observed,
+    moments: &'a Moments,
+}
+
 impl Fitting<'_> {
-    fn fit(
-        &self,
-        matrix: &BinnedBlock,
-        labels: &Labels,
-        samples: Option<&[f64]>,
-        watched: Option<&[bool]>,
-    ) -> Result<Learned> {
+    fn fit(&self, matrix: &BinnedBlock, labels: &Labels, (params, samples, watched): With<'_>) -> Result<Learned> {
         let recipe = self.recipe;
         let weights = match (&recipe.class_weight, samples) {
             (None, None) => None,
@@ -171,7 +215,57 @@ impl Fitting<'_> {
             classes: labels.classes.len(),
             validation: watched,
         };
-        recipe.algorithm.fit_binned(&set, &recipe.params, recipe.seed).at("algorithm", recipe.algorithm.name())
+        recipe.algorithm.fit_binned(&set, params, recipe.seed).at("algorithm", recipe.algorithm.name())
+    }
+
+    /// The best setting by fits on some of the training rows, measured on others.
+    ///
+    /// All fits share one matrix: rows that a fold does not learn from weigh nothing in it, which is as if they were
+    /// not there. Encoder and bins are those of all training rows; see [`Fitting::fit_folds`].
+    fn search(&self, search: &Search, model: &ModelSpec, matrix: &BinnedBlock, known: Known<'_>) -> Result<Searched> {
+        let (recipe, Known { labels, observed, moments }) = (self.recipe, known);
+        let folds = Folds::of(model, search.folds, moments)?;
+        let classes = labels.classes.len();
+        let at_once = self.limit.side_by_side(matrix.rows(), matrix.features(), recipe.task.outputs(classes));
+        search.run(recipe, at_once, |params, fold| {
+            let predictor = self.fit_rows(params, matrix, known, &folds.learned(fold, moments)?)?;
+            let rows = folds.held_out(fold, moments)?;
+            let blocks: Vec<Vec<f64>> =
+                rows.par_chunks(DECODED_ROWS).map(|rows| predictor.predict(&matrix.decoded(rows))).collect();
+            let pick = |values: &[f64]| -> Vec<f64> { rows.iter().map(|row| values[*row as usize]).collect() };
+            let held_out = Observed {
+                labels: pick(&labels.values),
+                days: rows.iter().map(|row| observed.days[*row as usize]).collect(),
+                samples: observed.samples.as_deref().map(pick),
+            };
+            search.measure(&held_out.predictions(recipe.task, classes, &blocks.concat()), &recipe.options)
+        })
+    }
+
+    /// A model of these rows alone.
+    fn fit_rows(&self, params: &Params, matrix: &BinnedBlock, known: Known<'_>, rows: &[u32]) -> Result<Predictor> {
+        let (recipe, Known { labels, observed, moments }) = (self.recipe, known);
+        let pick = |values: &[f64]| -> Vec<f64> { rows.iter().map(|row| values[*row as usize]).collect() };
+        let own = Labels { values: pick(&labels.values), classes: labels.classes.clone(), ..labels_of(labels) };
+        let own = row_weights(&own, recipe.class_weight.as_ref(), observed.samples.as_deref().map(pick).as_deref())?;
+        let mut weights = vec![0.0; matrix.rows()];
+        rows.iter().zip(own).for_each(|(row, weight)| weights[*row as usize] = weight);
+        let watched = recipe.watched(params, moments, Some(rows))?.map(|flags| {
+            let mut watched = vec![false; matrix.rows()];
+            rows.iter().zip(flags).for_each(|(row, flag)| watched[*row as usize] = flag);
+            watched
+        });
+        let set = BinnedSet {
+            bins: matrix,
+            names: self.encoder.feature_names(),
+            labels: &labels.values,
+            weights: Some(&weights),
+            task: recipe.task,
+            classes: labels.classes.len(),
+            validation: watched.as_deref(),
+        };
+        let learned = recipe.algorithm.fit_binned(&set, params, recipe.seed);
+        Ok(learned.at("algorithm", recipe.algorithm.name())?.predictor)
     }
 
     /// A model for each fold that has not seen its rows, and the fold of each row. One after the other: each
@@ -183,8 +277,7 @@ impl Fitting<'_> {
         &self,
         matrix: &BinnedBlock,
         labels: &Labels,
-        samples: Option<&[f64]>,
-        watched: Option<&[bool]>,
+        (params, samples, watched): With<'_>,
         k: usize,
     ) -> Result<(Vec<Predictor>, Vec<u16>)> {
         let fold_of = folds(&labels.values, labels.classes.len(), k, self.recipe.seed)?;
@@ -206,7 +299,8 @@ impl Fitting<'_> {
             }
             let part = BinnedBlock::new(rows.len(), matrix.all_bins().to_vec(), part.finish()?)?;
             drop(rows);
-            let learned = self.fit(&part, &own, samples.as_deref(), watched.as_deref()).at("fold", fold)?;
+            let with = (params, samples.as_deref(), watched.as_deref());
+            let learned = self.fit(&part, &own, with).at("fold", fold)?;
             predictors.push(learned.predictor);
         }
         Ok((predictors, fold_of))

@@ -54,6 +54,6 @@ pub use encoder::{
 pub use folds::folds;
 pub use labels::{LabelClasses, LabelReader, Labels, ReadLabels};
 pub use signature::{ColumnKind, Signature, SignatureColumn};
-pub use split::Split;
+pub use split::{Split, hash_bound, key_hashes};
 pub use times::EventTimes;
 pub use weights::{ClassWeight, row_weights, sample_weights};

@@ -13,8 +13,19 @@ const RESERVED_VARS: &[&str] = &["interval_start", "interval_end"];
 type Rule = fn(&Node, &mut Vec<Mistake>);
 
 /// Every rule; each looks at what is there and is silent about what the schema says already.
-static RULES: &[Rule] =
-    &[table_versions, reserved_vars, columns, windows::check, asof, lengths, class_weight, gates, passthrough, lookup];
+static RULES: &[Rule] = &[
+    table_versions,
+    reserved_vars,
+    columns,
+    windows::check,
+    asof,
+    lengths,
+    class_weight,
+    search,
+    gates,
+    passthrough,
+    lookup,
+];
 
 /// The mistakes of a document by the rules.
 pub(super) fn check(root: &Node) -> Vec<Mistake> {
@@ -118,7 +129,7 @@ fn asof(root: &Node, mistakes: &mut Vec<Mistake>) {
 }
 
 fn lengths(root: &Node, mistakes: &mut Vec<Mistake>) {
-    for path in [&["model", "window"][..], &["model", "split", "test"][..]] {
+    for path in [&["model", "window"][..], &["model", "split", "test"][..], &["model", "search", "max_time"][..]] {
         let Some(node) = root.at(path) else { continue };
         if let Some(Ok(length)) = node.text().map(str::parse::<Duration>)
             && length.is_zero()
@@ -126,6 +137,16 @@ fn lengths(root: &Node, mistakes: &mut Vec<Mistake>) {
             let message = format!("`{}` must be longer than nothing", path.join("."));
             mistakes.push(Mistake::new(&node.place, message).hint("write a length such as \"7d\""));
         }
+    }
+}
+
+fn search(root: &Node, mistakes: &mut Vec<Mistake>) {
+    let Some(search) = root.at(&["model", "search"]) else { return };
+    if search.at(&["method"]).and_then(Node::text) == Some("grid")
+        && let Some(settings) = search.entry(&["settings"])
+    {
+        let hint = "a grid tries every combination: leave `settings` out, or use method = \"random\"";
+        mistakes.push(Mistake::new(&settings.place, "`settings` is for random settings").hint(hint));
     }
 }
 

@@ -327,6 +327,29 @@ fn graphs_that_grow_beyond_their_bytes_are_refused() {
     assert!(refused(&onnx(X, nodes, vec![], &["Y"])).contains("so many columns"));
 }
 
+#[test]
+fn sizes_that_a_file_only_claims_are_not_believed() {
+    const HUGE: i64 = 1 << 50;
+    let product = |operator: &str, shape: &[i64], more: &[(&str, Attribute<'_>)]| {
+        let nodes = vec![node("", operator, &["X", "w"], &["Y"], more)];
+        refused(&onnx(X, nodes, vec![tensor("w", FLOAT, shape, &[])], &["Y"]))
+    };
+    // No numbers, but a shape with any number of columns.
+    for shape in [[0, HUGE], [HUGE, 0]] {
+        assert!(product("MatMul", &shape, &[]).contains("a matrix has no numbers"));
+        for transposed in [0, 1] {
+            assert!(product("Gemm", &shape, &[("transB", Int(transposed))]).contains("a matrix has no numbers"));
+        }
+    }
+    let claims = |count: i64| with(stump(LEQ), with(targets(&[0, 0], &[1.0, 2.0]), vec![("n_targets", Int(count))]));
+    for count in [HUGE, 1 << 32, (1 << 20) + 1] {
+        assert!(refused(&regressor(&claims(count))).contains("so many targets"));
+    }
+    assert!(refused(&regressor(&claims(-1))).contains("does not exist"));
+    // What is within bounds is read: of most targets no leaf speaks.
+    assert_eq!(one(&regressor(&claims(3)), &[-1.0]), [1.0, 0.0, 0.0]);
+}
+
 /// A pipeline and an ensemble, for tests that damage them.
 pub fn examples() -> Vec<Vec<u8>> {
     let forest = regressor(&with(stump(LEQ), targets(&[0, 0], &[1.0, 2.0])));

@@ -3,7 +3,7 @@
 use super::node::{Element, Node};
 use super::pipeline::{Columns, Pipeline, columns};
 use super::scores::{Pick, Scores, all, class_names, post_transform, single_target};
-use super::tree_ensemble::{Aggregate, Ensemble, Mode, WrittenNode};
+use super::tree_ensemble::{Aggregate, Ensemble, Mode, WrittenNode, targets};
 use super::{Operator, Value, damaged, unsupported};
 use crate::error::{Result, ResultExt};
 use crate::forest::Precision;
@@ -94,7 +94,7 @@ pub(super) fn precision(element: Element) -> Result<Precision> {
 
 fn regressor(pipeline: &mut Pipeline, node: &Node<'_>, inputs: &[Option<&Value>]) -> Result<Vec<Value>> {
     let from = columns(inputs, 0)?;
-    let targets = usize::try_from(node.integer("n_targets", 1)?).unwrap_or(0);
+    let targets = targets(node)?;
     let mut ensemble = ensemble(node, from, "target", targets)?;
     ensemble.aggregate = Aggregate::named(node.text("aggregate_function", "SUM")?)?;
     ensemble.base(node.numbers("base_values", "base_values_as_tensor")?)?;

@@ -97,7 +97,7 @@ fn matrix_product(_: &mut Pipeline, _: &Node<'_>, inputs: &[Option<&Value>]) -> 
         [width, outputs] => (width, outputs),
         _ => return Err(unsupported("a product with more than a matrix")),
     };
-    let (width, outputs) = (usize::try_from(width).unwrap_or(0), usize::try_from(outputs).unwrap_or(0));
+    let (width, outputs) = sizes(&matrix.numbers, width, outputs)?;
     let coefficients = transposed(&matrix.numbers, width, outputs);
     let form = form(from, &coefficients, vec![0.0; outputs])?;
     Ok(vec![Value::Scores(Scores::new(form, from.ids.clone(), Link::Identity, all(outputs), Vec::new()))])
@@ -110,7 +110,7 @@ fn general_product(_: &mut Pipeline, node: &Node<'_>, inputs: &[Option<&Value>])
     if node.integer("transA", 0)? != 0 {
         return Err(unsupported("a product with transposed rows"));
     }
-    let (rows, across) = (usize::try_from(rows).unwrap_or(0), usize::try_from(across).unwrap_or(0));
+    let (rows, across) = sizes(&matrix.numbers, rows, across)?;
     let (coefficients, outputs) = if node.integer("transB", 0)? == 0 {
         (transposed(&matrix.numbers, rows, across), across)
     } else {
@@ -126,9 +126,16 @@ fn general_product(_: &mut Pipeline, node: &Node<'_>, inputs: &[Option<&Value>])
     Ok(vec![Value::Scores(Scores::new(form, from.ids.clone(), Link::Identity, all(outputs), Vec::new()))])
 }
 
-fn transposed(numbers: &[f64], rows: usize, across: usize) -> Vec<f64> {
-    if rows.checked_mul(across) != Some(numbers.len()) {
-        return Vec::new();
+/// The sizes of a matrix, each of which is at most the count of its numbers: a matrix without rows may say that it has
+/// any number of columns.
+fn sizes(numbers: &[f64], rows: i64, across: i64) -> Result<(usize, usize)> {
+    let (rows, across) = (usize::try_from(rows).unwrap_or(0), usize::try_from(across).unwrap_or(0));
+    if numbers.is_empty() || rows.checked_mul(across) != Some(numbers.len()) {
+        return Err(damaged("a matrix has no numbers, or another count of them than its shape says"));
     }
+    Ok((rows, across))
+}
+
+fn transposed(numbers: &[f64], rows: usize, across: usize) -> Vec<f64> {
     (0..across).flat_map(|column| (0..rows).map(move |row| numbers[row * across + column])).collect()
 }

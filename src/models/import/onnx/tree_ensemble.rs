@@ -8,8 +8,10 @@ use super::{Operator, Value, damaged, unsupported};
 use crate::error::Result;
 use crate::forest::{Aggregation, Comparison, Forest, Missing, Precision, Rule, Side};
 use crate::models::Form;
+use crate::models::import::MOST_FEATURES;
 use crate::models::import::document::whole;
 use crate::models::import::grow::{Branch, Part, Question, grow};
+use std::collections::HashSet;
 
 const ML: &str = "ai.onnx.ml";
 
@@ -88,6 +90,8 @@ pub(super) struct Ensemble {
     base: Vec<f64>,
     /// Output and weight, by leaf.
     weights: Vec<Vec<(u32, f64)>>,
+    /// Which outputs have a weight of which leaf.
+    weighted: HashSet<(usize, u32)>,
 }
 
 impl Ensemble {
@@ -102,6 +106,7 @@ impl Ensemble {
             outputs,
             base: Vec::new(),
             weights: Vec::new(),
+            weighted: HashSet::new(),
         }
     }
 
@@ -115,11 +120,10 @@ impl Ensemble {
         if self.weights.len() <= leaf {
             self.weights.resize(leaf + 1, Vec::new());
         }
-        let own = &mut self.weights[leaf];
-        if own.iter().any(|(known, _)| *known == output) {
+        if !self.weighted.insert((leaf, output)) {
             return Err(unsupported("a leaf with two weights for one output"));
         }
-        own.push((output, weight));
+        self.weights[leaf].push((output, weight));
         Ok(())
     }
 
@@ -170,23 +174,23 @@ impl Ensemble {
     }
 
     /// The outputs of which every row hears.
-    fn heard(&self) -> std::collections::HashSet<u32> {
-        let mut heard = std::collections::HashSet::new();
+    fn heard(&self) -> HashSet<u32> {
+        let mut heard = HashSet::new();
         for root in &self.roots {
-            let mut common: Option<Vec<u32>> = None;
+            let mut common: Option<HashSet<u32>> = None;
             let mut open = vec![*root];
             while let Some(place) = open.pop() {
                 match self.nodes.get(place) {
                     Some(WrittenNode::Branch { yes, no, .. }) => open.extend([*yes, *no]),
                     Some(WrittenNode::Leaf { leaf }) => {
                         let own = self.weights.get(*leaf).map_or(&[][..], Vec::as_slice);
-                        let speaks = |output: &u32| own.iter().any(|(known, _)| known == output);
+                        let own = own.iter().map(|(output, _)| *output);
                         common = Some(match common {
-                            None => own.iter().map(|(output, _)| *output).collect(),
-                            Some(common) => common.into_iter().filter(speaks).collect(),
+                            None => own.collect(),
+                            Some(common) => own.filter(|output| common.contains(output)).collect(),
                         });
                     }
-                    None => common = Some(Vec::new()),
+                    None => common = Some(HashSet::new()),
                 }
             }
             heard.extend(common.unwrap_or_default());
@@ -317,10 +321,19 @@ impl Ensemble {
     }
 }
 
+/// How many targets an ensemble says that it has, whatever its leaves speak of.
+pub(super) fn targets(node: &Node<'_>) -> Result<usize> {
+    let targets = usize::try_from(node.integer("n_targets", 1)?).unwrap_or(0);
+    if targets > MOST_FEATURES {
+        return Err(unsupported("an ensemble of so many targets"));
+    }
+    Ok(targets)
+}
+
 /// Version 5: leaves have numbers of their own.
 fn tree_ensemble(pipeline: &mut Pipeline, node: &Node<'_>, inputs: &[Option<&Value>]) -> Result<Vec<Value>> {
     let from = columns(inputs, 0)?;
-    let targets = usize::try_from(node.integer("n_targets", 1)?).unwrap_or(0);
+    let targets = targets(node)?;
     let mut ensemble = Ensemble::new(precision(from.element)?, from.ids.len(), targets);
     ensemble.aggregate = match node.integer("aggregate_function", 1)? {
         0 => Aggregate::Average,
