@@ -168,7 +168,8 @@ fn write_atomically(path: &Path, receipt: &Receipt) -> Result<()> {
     Ok(())
 }
 
-fn vocabulary() -> Vocabulary<'static> {
+/// The words that a job file may use.
+pub(super) fn vocabulary() -> Vocabulary<'static> {
     let algorithms = models::ALGORITHMS.iter().map(|algorithm| AlgorithmWords {
         name: algorithm.name(),
         tasks: algorithm.tasks(),

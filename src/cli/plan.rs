@@ -66,6 +66,9 @@ fn text(preview: &Preview) -> String {
     }
     facts.push(("run", preview.run_id.clone().unwrap_or_else(|| "not known before the model is".to_owned())));
     facts.push(("action", preview.action.clone()));
+    if let Some(search) = &preview.search {
+        facts.push(("training tries", search.clone()));
+    }
     if let Some(training) = &preview.training_reads {
         facts.push(("training reads", read(training)));
     }

@@ -8,6 +8,7 @@ use crate::engine::receipt::Receipt;
 use crate::engine::{self, Confusion, TrainOptions};
 use crate::error::Result;
 use crate::metrics::MetricValue;
+use crate::registry::artifact::SearchReport;
 use clap::Args as ClapArgs;
 
 #[derive(Debug, ClapArgs)]
@@ -32,6 +33,9 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<()> {
 /// A training as a person reads it.
 pub(super) fn trained(receipt: &Receipt) -> String {
     let mut text = describe(receipt);
+    if let Ok(search) = serde_json::from_value::<SearchReport>(receipt.data["search"].clone()) {
+        text.push_str(&format!("\n\n{}", searched(&search)));
+    }
     let metrics: Vec<MetricValue> = serde_json::from_value(receipt.metrics.clone()).unwrap_or_default();
     let baseline: Vec<MetricValue> = serde_json::from_value(receipt.data["baseline"].clone()).unwrap_or_default();
     if !metrics.is_empty() {
@@ -43,6 +47,21 @@ pub(super) fn trained(receipt: &Receipt) -> String {
     }
     if let Some(why) = receipt.gates["why"].as_str() {
         text.push_str(&format!("\ngate: {why}"));
+    }
+    text
+}
+
+/// How far a search came, and what it chose.
+fn searched(search: &SearchReport) -> String {
+    let SearchReport { tried, settings, metric, folds, chosen, .. } = search;
+    let mut text = format!("search: {} of {settings} settings tried, on {folds} folds", tried.len());
+    if let Some(best) = tried.get(*chosen as usize) {
+        let params: Vec<String> = best.params.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        let value = best.mean.map_or_else(|| "-".to_owned(), number);
+        text.push_str(&format!("; best {metric} {value} with {}", params.join(", ")));
+    }
+    if (tried.len() as u64) < *settings {
+        text.push_str("; max_time ended it");
     }
     text
 }

@@ -29,7 +29,7 @@ pub fn describe(plan: &Plan, windows: &Windows, fitted: &Fitted, fingerprint: St
         task: spec.model.task,
         classes: fitted.classes.clone(),
         algorithm: spec.model.algorithm.clone(),
-        params: spec.model.params.clone(),
+        params: fitted.params.clone(),
         seed: spec.model.seed,
         class_weight: class_weight(spec),
         threshold: (spec.model.task == Task::Binary).then_some(spec.evaluate.threshold),
@@ -52,6 +52,7 @@ pub fn describe(plan: &Plan, windows: &Windows, fitted: &Fitted, fingerprint: St
             .model
             .folds
             .map(|folds| CrossValidation { folds: u64::from(folds), metrics: measured(&fitted.cross_validation) }),
+        search: fitted.search.clone(),
         gains: gains(fitted),
         permutation: rises(fitted),
         segments: fitted.segments.clone(),

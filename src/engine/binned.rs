@@ -4,14 +4,19 @@
 use super::dataset::{DataCounts, Observed, predicted};
 use super::fit::{Fitted, Recipe};
 use super::matrix::MatrixWriter;
+use super::moments::{Moments, WatchedRows};
 use super::scored::{Key, ScoredRows, keys_of};
+use super::search::{Folds, Search, Searched};
 use super::segments::{Routed, Routes, RowLoss, bins_for};
 use super::spool::Spooled;
-use super::staged::{Part, Staged, StagedSegments};
+use super::staged::{Part, Staged};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::features::{BinnedBlock, ColumnCounts, Encoder, FeatureBins, FeatureBlock, Labels, folds, row_weights};
+use crate::features::{
+    BinnedBlock, ColumnCounts, Encoder, FeatureBins, FeatureBlock, Labels, SegmentRows, folds, row_weights,
+};
+use crate::job::ModelSpec;
 use crate::metrics::MetricValue;
-use crate::models::{BinnedSet, Learned, Predictor};
+use crate::models::{BinnedSet, Learned, Params, Predictor};
 use crate::registry::golden::GOLDEN_ROWS;
 use arrow::array::RecordBatch;
 use rayon::prelude::*;
@@ -24,13 +29,31 @@ pub struct StreamLimit {
     pub held_bytes: usize,
     /// A binned matrix, in bytes.
     pub matrix_bytes: usize,
+    /// Fits of a search side by side, in bytes; one at least is done.
+    pub fits_bytes: usize,
 }
 
+/// Rows that are decoded from their bins and predicted at once.
+const DECODED_ROWS: usize = 4096;
+/// What a fit on bins holds for each row: weights, flags, the lists of rows.
+const FIT_ROW_BYTES: usize = 40;
+/// And for each of its outputs: the score, derivatives, predictions.
+const FIT_OUTPUT_BYTES: usize = 32;
+/// What it holds for each feature: histograms of some dozen leaves.
+const FIT_FEATURE_BYTES: usize = 64 << 12;
+
 impl StreamLimit {
-    /// The share of `--memory`: a thirty-second part each.
+    /// The share of `--memory`: a thirty-second part each, for fits a quarter.
     pub fn of(memory_bytes: u64) -> Self {
         let share = usize::try_from(memory_bytes / 32).unwrap_or(usize::MAX);
-        Self { held_bytes: share, matrix_bytes: share }
+        Self { held_bytes: share, matrix_bytes: share, fits_bytes: share.saturating_mul(8) }
+    }
+
+    /// How many fits go side by side.
+    fn side_by_side(self, rows: usize, features: usize, outputs: usize) -> usize {
+        let rows = rows.saturating_mul(FIT_ROW_BYTES + outputs * FIT_OUTPUT_BYTES);
+        let fit = rows.saturating_add(features.saturating_mul(FIT_FEATURE_BYTES));
+        (self.fits_bytes / fit.max(1)).clamp(1, rayon::current_num_threads())
     }
 }
 
@@ -39,7 +62,7 @@ impl StreamLimit {
 /// # Errors
 /// `check` for weights that can't be learned from; what the algorithm refuses; `failed` where the disk is full.
 pub fn fit_binned(recipe: &Recipe, staged: Staged, key: &[String], limit: StreamLimit) -> Result<Fitted> {
-    let Staged { encoder, bins, classes, mut train, mut test, gap_rows, watched, segments } = staged;
+    let Staged { encoder, bins, classes, mut train, mut test, gap_rows, moments, segments, job } = staged;
     let labels = train.take_labels(recipe.task, &classes);
     if u32::try_from(labels.values.len()).is_err() {
         return Err(Error::new(ErrorKind::Budget, "more training rows than 32 bits can number")
@@ -47,24 +70,35 @@ pub fn fit_binned(recipe: &Recipe, staged: Staged, key: &[String], limit: Stream
             .hint("train on a sample of the rows"));
     }
     let naive = recipe.naive(&labels, train.observed.samples.as_deref())?;
+    // What a search does not need is gone before the matrix is there.
+    let (moments, watched) = match (moments, &recipe.search) {
+        (Some(moments), None) => (None, recipe.watched_rows(&recipe.params, &moments, segments.as_ref())?),
+        (moments, _) => (moments, WatchedRows::default()),
+    };
     let matrix = binned(&encoder, bins, labels.values.len(), &mut train.rows, limit, &mut train.counts)?;
     if recipe.folds.is_none() {
         // Nobody reads them again.
         train.rows = Spooled::default();
     }
     let routes = match (&recipe.segments, &segments) {
-        (Some(rule), Some(rows)) => Some(rule.routes(&rows.rows, &encoder)?),
+        (Some(rule), Some(rows)) => Some(rule.routes(rows, &encoder)?),
         _ => None,
     };
     let fitting = Fitting { recipe, encoder: &encoder, routes: routes.as_ref(), limit };
-    let rows = RowsOfFit {
-        labels: &labels,
-        samples: train.observed.samples.as_deref(),
-        watched: watched.as_deref(),
-        segments: segments.as_ref(),
+    let (params, search, watched) = match (&recipe.search, moments) {
+        (Some(search), Some(moments)) => {
+            let known = Known { labels: &labels, observed: &train.observed, moments: &moments };
+            let Searched { params, report } = fitting.search(search, &job.spec.model, &matrix, known)?;
+            let watched = recipe.watched_rows(&params, &moments, segments.as_ref())?;
+            (params, Some(report), watched)
+        }
+        _ => (recipe.params.clone(), None, watched),
     };
-    let (Learned { predictor, gains }, routed) = fitting.learn(&matrix, &rows)?;
-    let folded = recipe.folds.map(|k| fitting.fit_folds(&matrix, &rows, k));
+    let samples = train.observed.samples.as_deref();
+    let rows = RowsOfFit { labels: &labels, samples, watched, segments };
+    let (Learned { predictor, gains }, routed) = fitting.learn(&matrix, &params, &rows)?;
+    let folded = recipe.folds.map(|k| fitting.fit_folds(&matrix, &params, &rows, k));
+    drop(rows);
     drop(matrix);
     let folded = folded.transpose()?;
     let encoder = routes.map_or_else(|| encoder.clone(), |routes| routes.encoder);
@@ -97,6 +131,8 @@ pub fn fit_binned(recipe: &Recipe, staged: Staged, key: &[String], limit: Stream
         golden,
         encoder,
         predictor,
+        params,
+        search,
         gains,
         rises,
         segments: routed.map(|routed| routed.judged(&losses)),
@@ -156,29 +192,42 @@ struct Fitting<'a> {
 struct RowsOfFit<'a> {
     labels: &'a Labels,
     samples: Option<&'a [f64]>,
-    watched: Option<&'a [bool]>,
-    segments: Option<&'a StagedSegments>,
+    watched: WatchedRows,
+    segments: Option<SegmentRows>,
+}
+
+/// Parameters, the rows' sample weights, and which rows are only watched.
+type With<'a> = (&'a Params, Option<&'a [f64]>, Option<&'a [bool]>);
+
+/// What a search knows of the training rows beside their bins.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    labels: &'a Labels,
+    /// Days and sample weights.
+    observed: &'a Observed,
+    moments: &'a Moments,
 }
 
 impl Fitting<'_> {
     /// The model of all rows; with segments, the models of those too, all as one.
-    fn learn(&self, matrix: &BinnedBlock, rows: &RowsOfFit<'_>) -> Result<(Learned, Option<Routed>)> {
-        let learned = self.fit(matrix, rows.labels, rows.samples, rows.watched, self.recipe.seed)?;
-        let (Some(rule), Some(routes), Some(segments)) = (&self.recipe.segments, self.routes, rows.segments) else {
+    fn learn(&self, matrix: &BinnedBlock, params: &Params, rows: &RowsOfFit<'_>) -> Result<(Learned, Option<Routed>)> {
+        let with = (params, rows.samples, rows.watched.all.as_deref());
+        let learned = self.fit(matrix, rows.labels, with, self.recipe.seed)?;
+        let (Some(rule), Some(routes), Some(segments)) = (&self.recipe.segments, self.routes, &rows.segments) else {
             return Ok((learned, None));
         };
-        let (order, _) = segments.rows.by_segment();
+        let (order, _) = segments.by_segment();
         let grouped = self.picked(matrix, &order)?;
         drop(order);
         let fit = |own: &[u32], place: Range<usize>, seed: u64| {
             let part = grouped.part(place, bins_for(own.len()))?;
             let labels = labels_of(rows.labels, own);
             let samples = rows.samples.map(|samples| pick(samples, own));
-            let watched = segments.watched.as_ref().map(|watched| pick(watched, own));
+            let watched = rows.watched.of_segments.as_ref().map(|watched| pick(watched, own));
             let watched = watched.filter(|watched| watched.contains(&true));
-            self.fit(&part, &labels, samples.as_deref(), watched.as_deref(), seed)
+            self.fit(&part, &labels, (params, samples.as_deref(), watched.as_deref()), seed)
         };
-        let (learned, routed) = routes.fit(rule, &segments.rows, self.recipe.seed, learned, fit)?;
+        let (learned, routed) = routes.fit(rule, segments, self.recipe.seed, learned, fit)?;
         Ok((learned, Some(routed)))
     }
 
@@ -195,8 +244,7 @@ impl Fitting<'_> {
         &self,
         matrix: &BinnedBlock,
         labels: &Labels,
-        samples: Option<&[f64]>,
-        watched: Option<&[bool]>,
+        (params, samples, watched): With<'_>,
         seed: u64,
     ) -> Result<Learned> {
         let recipe = self.recipe;
@@ -213,7 +261,55 @@ impl Fitting<'_> {
             classes: labels.classes.len(),
             validation: watched,
         };
-        recipe.algorithm.fit_binned(&set, &recipe.params, seed).at("algorithm", recipe.algorithm.name())
+        recipe.algorithm.fit_binned(&set, params, seed).at("algorithm", recipe.algorithm.name())
+    }
+
+    /// The best setting by fits on some of the training rows, measured on others.
+    ///
+    /// All fits share one matrix: rows that a fold does not learn from weigh nothing in it, which is as if they were
+    /// not there. Encoder and bins are those of all training rows; see [`Fitting::fit_folds`].
+    fn search(&self, search: &Search, model: &ModelSpec, matrix: &BinnedBlock, known: Known<'_>) -> Result<Searched> {
+        let (recipe, Known { labels, observed, moments }) = (self.recipe, known);
+        let folds = Folds::of(model, search.folds, moments)?;
+        let classes = labels.classes.len();
+        let at_once = self.limit.side_by_side(matrix.rows(), matrix.features(), recipe.task.outputs(classes));
+        search.run(recipe, at_once, |params, fold| {
+            let predictor = self.fit_rows(params, matrix, known, &folds.learned(fold, moments)?)?;
+            let rows = folds.held_out(fold, moments)?;
+            let blocks: Vec<Vec<f64>> =
+                rows.par_chunks(DECODED_ROWS).map(|rows| predictor.predict(&matrix.decoded(rows))).collect();
+            let held_out = Observed {
+                labels: pick(&labels.values, &rows),
+                days: pick(&observed.days, &rows),
+                samples: observed.samples.as_deref().map(|samples| pick(samples, &rows)),
+            };
+            search.measure(&held_out.predictions(recipe.task, classes, &blocks.concat()), &recipe.options)
+        })
+    }
+
+    /// A model of these rows alone.
+    fn fit_rows(&self, params: &Params, matrix: &BinnedBlock, known: Known<'_>, rows: &[u32]) -> Result<Predictor> {
+        let (recipe, Known { labels, observed, moments }) = (self.recipe, known);
+        let samples = observed.samples.as_deref().map(|samples| pick(samples, rows));
+        let own = row_weights(&labels_of(labels, rows), recipe.class_weight.as_ref(), samples.as_deref())?;
+        let mut weights = vec![0.0; matrix.rows()];
+        rows.iter().zip(own).for_each(|(row, weight)| weights[*row as usize] = weight);
+        let watched = recipe.watched(params, moments, Some(rows))?.map(|flags| {
+            let mut watched = vec![false; matrix.rows()];
+            rows.iter().zip(flags).for_each(|(row, flag)| watched[*row as usize] = flag);
+            watched
+        });
+        let set = BinnedSet {
+            bins: matrix,
+            names: self.encoder.feature_names(),
+            labels: &labels.values,
+            weights: Some(&weights),
+            task: recipe.task,
+            classes: labels.classes.len(),
+            validation: watched.as_deref(),
+        };
+        let learned = recipe.algorithm.fit_binned(&set, params, recipe.seed);
+        Ok(learned.at("algorithm", recipe.algorithm.name())?.predictor)
     }
 
     /// A model for each fold that has not seen its rows, and the fold of each row. One after the other: each
@@ -221,7 +317,7 @@ impl Fitting<'_> {
     ///
     /// Encoder and bins are those of all training rows. They are made of features alone, never of a label, so
     /// nothing of a held-out label gets into them; what a fold knows too much is where a feature's values lie.
-    fn fit_folds(&self, matrix: &BinnedBlock, all: &RowsOfFit<'_>, k: usize) -> Result<Folds> {
+    fn fit_folds(&self, matrix: &BinnedBlock, params: &Params, all: &RowsOfFit<'_>, k: usize) -> Result<Folded> {
         let labels = all.labels;
         let fold_of = folds(&labels.values, labels.classes.len(), k, self.recipe.seed)?;
         let fold_of: Vec<u16> = fold_of.into_iter().map(|fold| fold as u16).collect();
@@ -231,30 +327,25 @@ impl Fitting<'_> {
             let rows: Vec<u32> = numbered.filter(|(_, of)| **of != fold).map(|(row, _)| row).collect();
             let own = labels_of(labels, &rows);
             let samples = all.samples.map(|samples| pick(samples, &rows));
-            let watched = all.watched.map(|watched| pick(watched, &rows));
-            let segments = all.segments.map(|segments| segments.only(&rows));
+            let watched = all.watched.only(&rows);
+            let segments = all.segments.as_ref().map(|segments| segments.only(&rows));
             let part = self.picked(matrix, &rows)?;
             drop(rows);
-            let rows = RowsOfFit {
-                labels: &own,
-                samples: samples.as_deref(),
-                watched: watched.as_deref(),
-                segments: segments.as_ref(),
-            };
-            predictors.push(self.learn(&part, &rows).at("fold", fold)?.0.predictor);
+            let own = RowsOfFit { labels: &own, samples: samples.as_deref(), watched, segments };
+            predictors.push(self.learn(&part, params, &own).at("fold", fold)?.0.predictor);
         }
         Ok((predictors, fold_of))
     }
 }
 
 /// A model for each fold, and the fold of each row.
-type Folds = (Vec<Predictor>, Vec<u16>);
+type Folded = (Vec<Predictor>, Vec<u16>);
 
 /// Every training row predicted by the model that has not seen it, in one pass over the rows.
 fn measure_folds(
     recipe: &Recipe,
     encoder: &Encoder,
-    (predictors, fold_of): Folds,
+    (predictors, fold_of): Folded,
     labels: &Labels,
     train: &mut Part,
 ) -> Result<Vec<MetricValue>> {

@@ -141,6 +141,16 @@ impl Dataset {
         Ok(Self { block, observed: Observed { labels: kept_labels, days, samples }, rows, counts })
     }
 
+    /// Only these rows, in this order; nothing of it is counted again.
+    pub fn only(&self, rows: &[usize]) -> Self {
+        Self {
+            block: self.block.take(rows),
+            observed: self.observed.only(rows),
+            rows: rows.iter().map(|row| self.rows[*row]).collect(),
+            counts: DataCounts::default(),
+        }
+    }
+
     /// The labels as the features module keeps them, for class weights.
     pub fn as_labels(&self, task: Task, classes: &[String]) -> Labels {
         Labels {

@@ -24,6 +24,19 @@ pub struct DenseLimit {
 }
 
 impl DenseLimit {
+    /// How many fits on at most `rows` rows go into memory side by side, beside `held` rows that all of them share;
+    /// at least one, at most `most`.
+    ///
+    /// # Errors
+    /// `budget` where there is room for none.
+    pub fn side_by_side(&self, held: u64, rows: u64, features: usize, most: usize) -> Result<usize> {
+        self.check(held.saturating_add(rows), features)?;
+        let of_a_row = (features as u64).saturating_mul(VALUE_BYTES);
+        let left = self.memory_bytes.saturating_sub(self.held_bytes).saturating_sub(held.saturating_mul(of_a_row));
+        let fits = left / rows.saturating_mul(of_a_row).max(1);
+        Ok(usize::try_from(fits).unwrap_or(usize::MAX).clamp(1, most.max(1)))
+    }
+
     /// Whether so many rows of so many features go into memory beside what is there.
     ///
     /// # Errors
@@ -82,5 +95,10 @@ mod tests {
         assert!(error.to_string().contains("algorithm = logistic_regression"), "{error}");
         assert!(error.hint_text().unwrap().contains("gradient_boosting"));
         assert!(limit.check(u64::MAX, 2).is_err());
+        // 800 bytes: 10 rows of one feature are held, and 10 more are a fit's.
+        for (held, most, fits) in [(10, 9, 4), (10, 3, 3), (40, 9, 1)] {
+            assert_eq!(limit.side_by_side(held, 10, 1, most).unwrap(), fits);
+        }
+        assert!(limit.side_by_side(41, 10, 1, 9).is_err());
     }
 }

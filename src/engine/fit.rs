@@ -3,17 +3,21 @@
 
 use super::dataset::{DataCounts, Dataset, Observed, Source, predicted, rows_of};
 use super::dense::DenseLimit;
+use super::moments::{Moments, WatchedRows};
 use super::scored::{ScoredRows, keys_of};
+use super::search::{Folds, Search, Searched};
 use super::segments::{Routed, SegmentRule};
 use crate::error::{Error, Result, ResultExt};
 use crate::features::{
-    ClassWeight, Encoder, EncoderOptions, FeatureBlock, Labels, Signature, Split, folds, row_weights,
+    ClassWeight, Encoder, EncoderOptions, EventTimes, FeatureBlock, Labels, SegmentRows, Signature, Split, folds,
+    row_weights,
 };
+use crate::job::JobSpec;
 use crate::metrics::{ConfusionMatrix, MetricOptions, MetricValue, confusion_matrix, evaluate};
 use crate::models::{
     Algorithm, Learned, Params, Predictor, Rise, TrainingSet, baseline, measured_rows, permutation_importance,
 };
-use crate::registry::artifact::SegmentModels;
+use crate::registry::artifact::{SearchReport, SegmentModels};
 use crate::registry::golden::GOLDEN_ROWS;
 use crate::task::Task;
 use arrow::array::RecordBatch;
@@ -25,8 +29,10 @@ pub struct Recipe {
     pub task: Task,
     /// What learns.
     pub algorithm: &'static dyn Algorithm,
-    /// Its hyperparameters.
+    /// Its hyperparameters, apart from those that are searched.
     pub params: Params,
+    /// The search for the others, if there is one.
+    pub search: Option<Search>,
     /// Weights by class.
     pub class_weight: Option<ClassWeight>,
     /// For everything random.
@@ -53,6 +59,10 @@ pub struct Fitted {
     pub encoder: Encoder,
     /// The model.
     pub predictor: Predictor,
+    /// The hyperparameters that it was fitted with.
+    pub params: Params,
+    /// The search that found them, if there was one.
+    pub search: Option<SearchReport>,
     /// For each feature, by how much its splits lowered the training loss, where the algorithm knows that.
     pub gains: Option<Vec<f64>>,
     /// For each feature, by how much the loss rises when it is shuffled; empty unless the recipe asks for it.
@@ -102,7 +112,7 @@ struct Learnt {
 /// # Errors
 /// `check` for labels or weights that can't be learned from; what the algorithm refuses; `budget` where the
 /// encoded rows would not fit into `limit`.
-pub fn fit(recipe: &Recipe, source: Source<'_>, key: &[String], split: &Split, limit: &DenseLimit) -> Result<Fitted> {
+pub fn fit(recipe: &Recipe, source: Source<'_>, spec: &JobSpec, split: &Split, limit: &DenseLimit) -> Result<Fitted> {
     let (train, test) = (split.train.as_slice(), split.test.as_slice());
     let labels = Labels::fit(source.batches, source.label, recipe.task, Some(train))?;
     let encoder = Encoder::fit(&recipe.signature, source.batches, Some(&labels.known), &recipe.encoder)?;
@@ -113,7 +123,17 @@ pub fn fit(recipe: &Recipe, source: Source<'_>, key: &[String], split: &Split, l
     let train = Dataset::encode(source, &encoder, &labels)?;
     let train_labels = train.as_labels(recipe.task, &labels.classes);
     let naive = recipe.naive(&train_labels, train.observed.samples.as_deref())?;
-    let Learnt { encoder, predictor, gains, routed } = recipe.learn(source, &train, encoder, &labels.classes)?;
+    let (params, search) = match &recipe.search {
+        None => (recipe.params.clone(), None),
+        Some(search) => {
+            let (held, rows) = ((train.rows.len() + test.len()) as u64, train.rows.len() as u64);
+            let at_once = limit.side_by_side(held, rows, encoder.features(), rayon::current_num_threads())?;
+            let Searched { params, report } = recipe.search_held(search, source, spec, &train, &labels, at_once)?;
+            (params, Some(report))
+        }
+    };
+    let learnt = recipe.learn(source, &params, &train, encoder, &labels.classes)?;
+    let Learnt { encoder, predictor, gains, routed } = learnt;
     let test_labels = Labels::encode(source.batches, source.label, recipe.task, &labels.classes, Some(test))?;
     let test = Dataset::encode(source, &encoder, &test_labels)?;
     if test.rows.is_empty() {
@@ -126,17 +146,19 @@ pub fn fit(recipe: &Recipe, source: Source<'_>, key: &[String], split: &Split, l
     let baseline = recipe.measure(&test.observed, classes, &naive.predict(&FeatureBlock::zeros(test.rows.len(), 0)))?;
     let shuffled = recipe.shuffled_rows(test.rows.len(), encoder.features());
     let rises = recipe.rises(&predictor, &test.block.take(&shuffled), &shuffled, &test.observed);
-    let cross_validation = recipe.cross_validate(source, &train, &labels)?;
+    let cross_validation = recipe.cross_validate(source, &train, &labels, &params)?;
     let segments =
         routed.map(|routed| routed.judged(&routed.losses(&predictor, &test.block, &test.observed.labels, &outputs)));
     // Rows that the encoder has taken, so that each gives a prediction.
     let columns: Vec<&str> = encoder.signature().columns.iter().map(|column| column.name.as_str()).collect();
     let golden = rows_of(source.batches, &columns, &test.rows[..test.rows.len().min(GOLDEN_ROWS)])?;
-    let keys = keys_of(source.batches, key, &test.rows)?;
+    let keys = keys_of(source.batches, &spec.features.key, &test.rows)?;
     Ok(Fitted {
         encoder,
         predictor,
         gains,
+        params,
+        search,
         rises,
         segments,
         train_rows: train.rows.len() as u64,
@@ -153,6 +175,20 @@ pub fn fit(recipe: &Recipe, source: Source<'_>, key: &[String], split: &Split, l
         tested: ScoredRows { observed: test.observed, outputs, keys },
         golden,
     })
+}
+
+/// The moments of the given rows of the source.
+fn moments(source: Source<'_>, key: &[String], seed: u64, rows: &[usize]) -> Result<Moments> {
+    let key: Vec<&str> = key.iter().map(String::as_str).collect();
+    let (mut moments, mut first, mut next) = (Moments::new(seed), 0, 0);
+    for batch in source.batches {
+        let end = first + batch.num_rows();
+        let until = next + rows[next..].partition_point(|row| *row < end);
+        let own: Vec<usize> = rows[next..until].iter().map(|row| row - first).collect();
+        moments.add(batch, &EventTimes::read(std::slice::from_ref(batch), source.time)?, &key, &own);
+        (first, next) = (end, until);
+    }
+    Ok(moments)
 }
 
 /// Nothing can be measured.
@@ -193,8 +229,15 @@ impl Recipe {
     }
 
     /// Fits the model to these rows; with segments, the fallback and then each segment from its rows alone.
-    fn learn(&self, source: Source<'_>, train: &Dataset, encoder: Encoder, classes: &[String]) -> Result<Learnt> {
-        let learned = Learned::from(self.fit(train, classes, self.seed)?);
+    fn learn(
+        &self,
+        source: Source<'_>,
+        params: &Params,
+        train: &Dataset,
+        encoder: Encoder,
+        classes: &[String],
+    ) -> Result<Learnt> {
+        let learned = Learned::from(self.fit(params, train, classes, self.seed)?);
         let Some(rule) = &self.segments else {
             return Ok(Learnt { encoder, predictor: learned.predictor, gains: learned.gains, routed: None });
         };
@@ -208,13 +251,13 @@ impl Recipe {
                 rows: Vec::new(),
                 counts: DataCounts::default(),
             };
-            self.fit(&part, classes, seed).map(Learned::from)
+            self.fit(params, &part, classes, seed).map(Learned::from)
         })?;
         let Learned { predictor, gains } = learned;
         Ok(Learnt { encoder: routes.encoder, predictor, gains, routed: Some(routed) })
     }
 
-    fn fit(&self, data: &Dataset, classes: &[String], seed: u64) -> Result<Predictor> {
+    fn fit(&self, params: &Params, data: &Dataset, classes: &[String], seed: u64) -> Result<Predictor> {
         let labels = data.as_labels(self.task, classes);
         let weights = row_weights(&labels, self.class_weight.as_ref(), data.observed.samples.as_deref())?;
         let training = TrainingSet {
@@ -224,7 +267,58 @@ impl Recipe {
             task: self.task,
             classes: classes.len(),
         };
-        self.algorithm.fit(&training, &self.params, seed).at("algorithm", self.algorithm.name())
+        self.algorithm.fit(&training, params, seed).at("algorithm", self.algorithm.name())
+    }
+
+    /// Which of the given training rows (none: of all) a fit with these parameters only watches.
+    ///
+    /// # Errors
+    /// Wrong parameters; rows that neither time nor key tells apart.
+    pub fn watched(&self, params: &Params, moments: &Moments, among: Option<&[u32]>) -> Result<Option<Vec<bool>>> {
+        match self.algorithm.watched(params)? {
+            Some(share) => moments.watched(share, among),
+            None => Ok(None),
+        }
+    }
+
+    /// Which training rows the fits of all rows and of the segments only watch.
+    ///
+    /// # Errors
+    /// As [`watched`](Self::watched).
+    pub fn watched_rows(
+        &self,
+        params: &Params,
+        moments: &Moments,
+        segments: Option<&SegmentRows>,
+    ) -> Result<WatchedRows> {
+        let Some(share) = self.algorithm.watched(params)? else { return Ok(WatchedRows::default()) };
+        let of_segments = segments.map(|segments| moments.watched_of_segments(share, segments)).transpose()?;
+        Ok(WatchedRows { all: moments.watched(share, None)?, of_segments })
+    }
+
+    /// The best setting by fits on some of the training rows, measured on others.
+    ///
+    /// The encoder is that of all training rows. It is made of features alone, never of a label: what a fold knows too
+    /// much is where a feature's values lie.
+    fn search_held(
+        &self,
+        search: &Search,
+        source: Source<'_>,
+        spec: &JobSpec,
+        train: &Dataset,
+        labels: &Labels,
+        side_by_side: usize,
+    ) -> Result<Searched> {
+        let moments = &moments(source, &spec.features.key, self.seed, &train.rows)?;
+        let folds = Folds::of(&spec.model, search.folds, moments)?;
+        let numbers = |rows: Vec<u32>| -> Vec<usize> { rows.into_iter().map(|row| row as usize).collect() };
+        search.run(self, side_by_side, |params, fold| {
+            let learned = numbers(folds.learned(fold, moments)?);
+            let predictor = self.fit(params, &train.only(&learned), &labels.classes, self.seed)?;
+            let held_out = train.only(&numbers(folds.held_out(fold, moments)?));
+            let outputs = predicted(&held_out.block, &predictor);
+            search.measure(&held_out.observed.predictions(self.task, labels.classes.len(), &outputs), &self.options)
+        })
     }
 
     /// Every metric that the job wants.
@@ -249,12 +343,18 @@ impl Recipe {
     }
 
     /// Every training row predicted by a model that has not seen it, encoder included.
-    fn cross_validate(&self, source: Source<'_>, train: &Dataset, labels: &Labels) -> Result<Vec<MetricValue>> {
+    fn cross_validate(
+        &self,
+        source: Source<'_>,
+        train: &Dataset,
+        labels: &Labels,
+        params: &Params,
+    ) -> Result<Vec<MetricValue>> {
         let Some(k) = self.folds else { return Ok(Vec::new()) };
         let fold_of = folds(&train.observed.labels, labels.classes.len(), k, self.seed)?;
         let parts: Vec<(Observed, Vec<f64>)> = (0..k)
             .into_par_iter()
-            .map(|fold| self.hold_out(source, train, labels, &fold_of, fold))
+            .map(|fold| self.hold_out(source, train, labels, params, (&fold_of, fold)))
             .collect::<Result<_>>()?;
         let samples: Option<Vec<Vec<f64>>> = parts.iter().map(|(data, _)| data.samples.clone()).collect();
         let all = Observed {
@@ -271,8 +371,8 @@ impl Recipe {
         source: Source<'_>,
         train: &Dataset,
         labels: &Labels,
-        fold_of: &[usize],
-        fold: usize,
+        params: &Params,
+        (fold_of, fold): (&[usize], usize),
     ) -> Result<(Observed, Vec<f64>)> {
         let rows_where = |inside: bool| -> Vec<usize> {
             let pairs = train.rows.iter().zip(fold_of);
@@ -285,7 +385,7 @@ impl Recipe {
         let (fitted_on, held_out) = (rows_where(false), rows_where(true));
         let encoder = Encoder::fit(&self.signature, source.batches, Some(&fitted_on), &self.encoder)?;
         let train = encoded(&fitted_on, &encoder)?;
-        let Learnt { encoder, predictor, .. } = self.learn(source, &train, encoder, &labels.classes)?;
+        let Learnt { encoder, predictor, .. } = self.learn(source, params, &train, encoder, &labels.classes)?;
         let held_out = encoded(&held_out, &encoder)?;
         let outputs = predicted(&held_out.block, &predictor);
         Ok((held_out.observed, outputs))

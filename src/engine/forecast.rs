@@ -53,11 +53,12 @@ impl FeatureQuery {
         })
     }
 
-    /// What training on its rows would take: all of them as columns and as features, or as bins.
+    /// What training on its rows would take: all of them as columns and as features, or as bins; with a search, once
+    /// more for each fit that goes on at the same time, and a binned row's numbers for that of a search on bins.
     ///
     /// # Errors
     /// As [`FeatureQuery::scoring_takes`].
-    pub fn training_takes(&self, engine: &Engine, encoding: Encoding) -> Result<Takes> {
+    pub fn training_takes(&self, engine: &Engine, encoding: Encoding, searches: bool) -> Result<Takes> {
         let budget = Budget::of(engine.memory_bytes)?;
         let forecast = self.forecast();
         let columns = self.schema().fields().len() as u64;
@@ -65,6 +66,12 @@ impl FeatureQuery {
             Encoding::Dense => forecast.row_bytes + 2 * 8 * columns,
             Encoding::Native => columns + BINNED_ROW_BYTES,
         };
+        let fits = if searches { engine.runtime.threads() as u64 } else { 0 };
+        let of_a_fit = match encoding {
+            Encoding::Dense => 2 * 8 * columns,
+            Encoding::Native => BINNED_ROW_BYTES,
+        };
+        let of_a_row = of_a_row.saturating_add(fits.saturating_mul(of_a_fit));
         let held = forecast.rows.unwrap_or(0).saturating_mul(of_a_row);
         let query = forecast.operators.min(budget.pool) + forecast.scans;
         Ok(Takes { rows: forecast.rows, bytes: forecast.bytes, memory_bytes: PROGRAM_BYTES + query.max(held) })

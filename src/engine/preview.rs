@@ -46,6 +46,9 @@ pub struct Preview {
     /// Which rows get models of their own; absent where there is one model for all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub segments: Option<String>,
+    /// How a training would search for its parameters, where it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search: Option<String>,
     /// The model that would score, or what comes first.
     pub model: String,
     /// The table that would be written.
@@ -144,11 +147,14 @@ pub async fn preview(engine: &Engine, plan: &Plan, model: &str) -> Result<Previe
         reads: reads(&query),
         training_reads: training.as_ref().map(reads),
         predicted: query.scoring_takes(engine)?,
-        training_predicted: training.map(|query| query.training_takes(engine, encoding)).transpose()?,
+        training_predicted: training
+            .map(|query| query.training_takes(engine, encoding, spec.model.search.is_some()))
+            .transpose()?,
         memory_limit_bytes: engine.memory_bytes,
         train: windows.train.to_string(),
         test: windows.test.to_string(),
         segments: rule.map(|rule| segments(&rule)),
+        search: spec.model.search.as_ref().map(|search| searched(plan, search)).transpose()?,
         model: version.map_or_else(
             || format!("no {model} yet"),
             |version| format!("{} version {}", version.model, version.version),
@@ -168,6 +174,15 @@ fn segments(rule: &SegmentRule) -> String {
         columns.join(" and "),
         rule.min_rows
     )
+}
+
+/// What a search would try.
+fn searched(plan: &Plan, spec: &job::SearchSpec) -> Result<String> {
+    let model = &plan.job.spec.model;
+    let params = models::lookup(&model.algorithm)?.params_schema().to_value();
+    let settings = spec.list(&params, model.seed).len();
+    let most = spec.max_time.map(|length| format!(", for at most {length}")).unwrap_or_default();
+    Ok(format!("{settings} settings ({}) on {} folds by {}{most}", spec.method.name(), spec.folds, spec.metric))
 }
 
 /// The SQL that gives the features of the interval, windows and all, with `$interval_start` and the like in it: as

@@ -5,8 +5,8 @@
 use super::binned::StreamLimit;
 use super::dataset::{DataCounts, Observed, only_columns, take_rows};
 use super::fit::{Recipe, no_test_label};
+use super::moments::Moments;
 use super::spool::{Spool, Spooled};
-use super::watched::Watch;
 use crate::error::{Result, ResultExt};
 use crate::features::{
     Encoder, EventTimes, FeatureBins, LabelReader, Labels, NativeFit, ReadLabels, Rejections, SegmentReader,
@@ -32,27 +32,12 @@ pub struct Staged {
     pub test: Part,
     /// Rows between the two windows.
     pub gap_rows: u64,
-    /// The training rows that are only watched; none where the algorithm watches none.
-    pub watched: Option<Vec<bool>>,
+    /// The moments of the training rows; none where no row is kept from a fit.
+    pub moments: Option<Moments>,
     /// The segments of the training rows, where those get models of their own.
-    pub segments: Option<StagedSegments>,
-}
-
-/// The segments of the training rows.
-pub struct StagedSegments {
-    /// The segment of each row.
-    pub rows: SegmentRows,
-    /// The rows that are only watched in the fits of their segments: the latest of each, by the same share; none where
-    /// the algorithm watches none.
-    pub watched: Option<Vec<bool>>,
-}
-
-impl StagedSegments {
-    /// The same of only these rows, in this order.
-    pub fn only(&self, rows: &[u32]) -> Self {
-        let watched = |watched: &Vec<bool>| rows.iter().map(|row| watched[*row as usize]).collect();
-        Self { rows: self.rows.only(rows), watched: self.watched.as_ref().map(watched) }
-    }
+    pub segments: Option<SegmentRows>,
+    /// The job's model, which says how rows are kept from a fit.
+    pub job: Arc<JobFile>,
 }
 
 /// The rows of one side of the split whose label is known and whose features are finite.
@@ -71,7 +56,7 @@ pub struct Stager {
     job: Arc<JobFile>,
     windows: Windows,
     fit: NativeFit,
-    watch: Option<Watch>,
+    moments: Option<Moments>,
     segments: Option<SegmentReader>,
     train: Side,
     test: Side,
@@ -115,11 +100,12 @@ impl Stager {
         let folded = recipe.folds.is_some();
         let columns = columns.iter().chain(routes().filter(|_| folded)).cloned().collect();
         let segments = recipe.segments.as_ref().map(|rule| SegmentReader::new(rule.columns.clone()));
-        let train = side(columns, limit.held_bytes, folded);
+        let train = side(columns, limit.held_bytes, folded || recipe.search.is_some());
         let test = side(with_key, limit.held_bytes / 2, true);
         let fit = NativeFit::new(&recipe.signature, &recipe.encoder, recipe.seed)?;
-        let watch = recipe.algorithm.watched(&recipe.params)?.map(|share| Watch::new(share, recipe.seed));
-        Ok(Self { recipe, windows, fit, watch, segments, train, test, passed: 0, gap_rows: 0, job })
+        let kept = recipe.search.is_some() || recipe.algorithm.watched(&recipe.params)?.is_some();
+        let moments = kept.then(|| Moments::new(recipe.seed));
+        Ok(Self { recipe, windows, fit, moments, segments, train, test, passed: 0, gap_rows: 0, job })
     }
 
     /// How many rows have passed.
@@ -149,8 +135,8 @@ impl Stager {
         if let Some(segments) = &mut self.segments {
             segments.add(batch, &taken).map_err(|error| error.counted_from("row", first))?;
         }
-        if let Some(watch) = &mut self.watch {
-            watch.add(batch, &times, &key, &taken);
+        if let Some(moments) = &mut self.moments {
+            moments.add(batch, &times, &key, &taken);
         }
         let taken = self.test.add(batch, &split.test, |batch| finite_rows(&self.recipe.signature, batch))?;
         self.test.observe(batch, time, weight, &taken, first)
@@ -161,7 +147,7 @@ impl Stager {
     /// # Errors
     /// `empty` where a window has no row; `check` where nothing can be learned or measured.
     pub fn finish(self) -> Result<Staged> {
-        let Self { recipe, job, windows, fit, watch, segments, train, test, gap_rows, .. } = self;
+        let Self { recipe, job, windows, fit, moments, segments, train, test, gap_rows, .. } = self;
         for (side, window) in [(&train, "training window"), (&test, "test window")] {
             if side.selected == 0 {
                 return Err(super::train::unselected(window, windows));
@@ -176,14 +162,8 @@ impl Stager {
             return Err(no_test_label());
         }
         let (encoder, bins) = fit.finish()?;
-        let staged = |reader: SegmentReader| -> Result<StagedSegments> {
-            let rows = reader.finish();
-            let watched = watch.as_ref().map(|watch| watch.of_segments(&rows)).transpose()?;
-            Ok(StagedSegments { rows, watched })
-        };
-        let segments = segments.map(staged).transpose()?;
-        let watched = watch.map(Watch::finish).transpose()?.flatten();
-        Ok(Staged { encoder, bins, classes, train, test, gap_rows, watched, segments })
+        let segments = segments.map(SegmentReader::finish);
+        Ok(Staged { encoder, bins, classes, train, test, gap_rows, moments, segments, job })
     }
 }
 
@@ -391,6 +371,7 @@ mod tests {
             task: Task::Binary,
             algorithm,
             params: Params::new(),
+            search: None,
             class_weight: None,
             seed: 7,
             signature: Signature::of(rows().schema_ref(), &["id", "at", "y", "weight"]).unwrap(),
@@ -415,7 +396,7 @@ mod tests {
 
     fn fitted(recipe: Recipe, more: &str, batch: usize, bytes: usize) -> Result<Fitted> {
         let (recipe, job) = (Arc::new(recipe), job(more));
-        let limit = StreamLimit { held_bytes: bytes, matrix_bytes: bytes };
+        let limit = StreamLimit { held_bytes: bytes, matrix_bytes: bytes, fits_bytes: bytes };
         fit_binned(&recipe, stage(&recipe, &job, batch, limit)?, &job.spec.features.key, limit)
     }
 
@@ -455,7 +436,7 @@ mod tests {
         let split = Split::by_time(&times, windows().train, windows().test).unwrap();
         let limit = DenseLimit { memory_bytes: u64::MAX, algorithm: "prior", held_bytes: 0 };
         let dense = recipe(models::lookup("prior").unwrap());
-        let dense = fit(&dense, source, &["id".to_owned()], &split, &limit).unwrap();
+        let dense = fit(&dense, source, &job("").spec, &split, &limit).unwrap();
         assert_eq!(native.train_counts.rejected, dense.train_counts.rejected);
         assert_eq!((native.train_counts.unlabelled, native.test_counts.unlabelled), (10, 5));
         assert_eq!(dense.train_counts.unlabelled, 10);
@@ -496,9 +477,9 @@ mod tests {
             recipe.params.insert("watched".to_owned(), 0.25.into());
             recipe
         };
-        let limit = StreamLimit { held_bytes: 0, matrix_bytes: 0 };
+        let limit = StreamLimit { held_bytes: 0, matrix_bytes: 0, fits_bytes: 0 };
         let staged = stage(&Arc::new(watching()), &job(""), 64, limit).unwrap();
-        let watched = staged.watched.unwrap();
+        let watched = staged.moments.unwrap().watched(0.25, None).unwrap().unwrap();
         assert_eq!(watched.len(), staged.train.observed.labels.len());
         assert!(watched.is_sorted(), "the rows are in the order of time");
         assert_eq!(watched.iter().filter(|watched| **watched).count(), watched.len() / 4);
@@ -521,7 +502,7 @@ mod tests {
     #[test]
     fn windows_without_rows_are_refused_by_name() {
         let (recipe, job) = (Arc::new(recipe(&Stump)), job(""));
-        let limit = StreamLimit { held_bytes: 0, matrix_bytes: 0 };
+        let limit = StreamLimit { held_bytes: 0, matrix_bytes: 0, fits_bytes: 0 };
         let finished = |start: usize, rows_taken: usize| {
             let mut stager = Stager::new(Arc::clone(&recipe), Arc::clone(&job), windows(), &limit).unwrap();
             stager.add(&rows().slice(start, rows_taken)).unwrap();

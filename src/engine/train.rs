@@ -12,6 +12,7 @@ use super::receipt::{ModelUsed, Status};
 use super::record::Run;
 use super::rows::{missing, shape};
 use super::scored::{ScoredRows, no_label};
+use super::search::Search;
 use super::segments::SegmentRule;
 use super::staged::Stager;
 use super::{Engine, Recorded, artifact};
@@ -73,7 +74,7 @@ async fn train_in(engine: &Engine, plan: &Plan, options: TrainOptions, run: &mut
             run.receipt.status = Status::Noop;
             training.judge_known(run, known).await
         }
-        known => training.fit(run, fingerprint, known.map(|known| known.version)).await,
+        known => training.fit(run, fingerprint, known).await,
     }
 }
 
@@ -87,17 +88,22 @@ struct Training<'a> {
 
 impl Training<'_> {
     /// Fits and measures; registers what the gate can judge.
-    async fn fit(&self, run: &mut Run, fingerprint: String, known: Option<u64>) -> Result<Trained> {
+    async fn fit(&self, run: &mut Run, fingerprint: String, known: Option<ModelVersion>) -> Result<Trained> {
         let (engine, plan) = (self.engine, self.plan);
         let windows = plan.windows()?;
         let query = FeatureQuery::new(engine, plan, &plan.sql, windows.span()?).await?;
-        let recipe = recipe(plan, &query.schema())?;
+        let mut recipe = recipe(plan, &query.schema())?;
+        if let (Some(search), Some(known)) = (&mut recipe.search, &known) {
+            // A search that time has ended is repeated as far as it came.
+            let before = self.registry.load(&known.model, known.version).await?.artifact.search;
+            search.exactly = before.map(|before| before.tried.len());
+        }
         run.identify(fingerprint.clone());
         run.receipt.bytes_read = query.bytes();
         run.receipt.polars = query.reads();
         let recipe = Arc::new(recipe);
         let encoding = recipe.algorithm.encoding();
-        run.expect(query.training_takes(engine, encoding)?);
+        run.expect(query.training_takes(engine, encoding, recipe.search.is_some())?);
         let fitted = match encoding {
             Encoding::Dense => fit_held(engine, plan, &query, recipe, windows, run).await?,
             Encoding::Native => fit_streamed(engine, plan, &query, recipe, windows, run).await?,
@@ -111,7 +117,7 @@ impl Training<'_> {
         let candidate = Candidate { task: artifact.task, classes: &artifact.classes };
         let champion = self.champion().await?;
         let finding = match &champion {
-            Some(record) if Some(record.version) == known => Ok(None),
+            Some(record) if known.as_ref().is_some_and(|known| known.version == record.version) => Ok(None),
             champion => self.judge(candidate, rows, champion.as_ref()).await.map(Some),
         };
         // A champion that is lost or damaged must not keep its successor out of the registry.
@@ -245,7 +251,7 @@ async fn fit_held(
         match (split.train.is_empty(), split.test.is_empty()) {
             (true, _) => Err(unselected("training window", windows)),
             (_, true) => Err(unselected("test window", windows)),
-            _ => fit(&recipe, source, &features.key, &split, &limit),
+            _ => fit(&recipe, source, &job.spec, &split, &limit),
         }
     };
     engine.runtime.compute(work).await
@@ -306,6 +312,7 @@ fn describe_fit(run: &mut Run, windows: &Windows, fitted: &Fitted) {
         "confusion": fitted.confusion.as_ref().map(|confusion| Confusion::of(&fitted.classes, confusion)),
         "baseline": fitted.baseline,
         "cross_validation": fitted.cross_validation,
+        "search": fitted.search,
     });
     if let Some(segments) = &fitted.segments {
         run.receipt.data["segments"] = serde_json::to_value(segments).unwrap_or_default();
@@ -344,10 +351,13 @@ fn recipe(plan: &Plan, schema: &Schema) -> Result<Recipe> {
         job::ClassWeight::Rule(_) => ClassWeight::Balanced,
         job::ClassWeight::Each(weights) => ClassWeight::Table(weights.clone()),
     });
+    let algorithm = models::lookup(&model.algorithm)?;
+    let searched = |spec| Search::of(spec, &algorithm.params_schema().to_value(), model.seed);
     Ok(Recipe {
         task: model.task,
-        algorithm: models::lookup(&model.algorithm)?,
+        algorithm,
         params: model.params.clone(),
+        search: model.search.as_ref().map(searched),
         class_weight,
         seed: model.seed,
         signature: Signature::of(schema, &roles(spec))?,

@@ -56,6 +56,6 @@ pub use folds::folds;
 pub use labels::{LabelClasses, LabelReader, Labels, ReadLabels};
 pub use segments::{NO_SEGMENT, SegmentKey, SegmentReader, SegmentRows, SegmentValue, segment_columns};
 pub use signature::{ColumnKind, Signature, SignatureColumn};
-pub use split::Split;
+pub use split::{Split, hash_bound, key_hashes};
 pub use times::EventTimes;
 pub use weights::{ClassWeight, row_weights, sample_weights};

@@ -64,15 +64,13 @@ impl Split {
         if key.is_empty() {
             return Err(Error::usage("a split by hash needs a key").hint("name the key's columns in the job file"));
         }
-        // Of 2^64 hashes, this many are test; the product is exact to 53 bits.
-        let bound = (test * 2f64.powi(64)) as u64;
-        let sides: Vec<Result<Vec<bool>>> =
-            batches.par_iter().map(|batch| test_rows(batch, key, bound, seed)).collect();
+        let bound = hash_bound(test);
+        let hashes: Vec<Result<Vec<u64>>> = batches.par_iter().map(|batch| key_hashes(batch, key, seed)).collect();
         let mut split = Self::default();
         let mut row = 0;
-        for sides in sides {
-            for is_test in sides? {
-                if is_test {
+        for hashes in hashes {
+            for hash in hashes? {
+                if hash < bound {
                     split.test.push(row)
                 } else {
                     split.train.push(row)
@@ -90,22 +88,28 @@ impl Split {
     }
 }
 
-/// Whether each row of a batch is a test row.
-fn test_rows(batch: &RecordBatch, key: &[&str], bound: u64, seed: u64) -> Result<Vec<bool>> {
+/// A hash of each row's key: of its values and the seed alone, the same for all rows of a key and evenly spread.
+///
+/// # Errors
+/// As [`Split::by_hash`] for keys.
+pub fn key_hashes(batch: &RecordBatch, key: &[&str], seed: u64) -> Result<Vec<u64>> {
     let parts = key.iter().map(|name| key_part(column(batch, name)?).at("column", name)).collect::<Result<Vec<_>>>()?;
     let mut bytes = Vec::new();
-    let sides = (0..batch.num_rows()).map(|row| {
+    let hashes = (0..batch.num_rows()).map(|row| {
         bytes.clear();
         bytes.extend_from_slice(&seed.to_le_bytes());
         for part in &parts {
             part(row, &mut bytes);
         }
         // The first eight bytes as a number.
-        let hash = blake3::hash(&bytes);
-        let head = hash.as_bytes().first_chunk().map_or(0, |head| u64::from_le_bytes(*head));
-        head < bound
+        blake3::hash(&bytes).as_bytes().first_chunk().map_or(0, |head| u64::from_le_bytes(*head))
     });
-    Ok(sides.collect())
+    Ok(hashes.collect())
+}
+
+/// Below which hash a share of the keys lies; the product is exact to 53 bits.
+pub fn hash_bound(share: f64) -> u64 {
+    (share * 2f64.powi(64)) as u64
 }
 
 /// Appends a row's value, so that no two different keys give the same bytes: a type tag, then a fixed

@@ -22,16 +22,19 @@ mod load;
 mod overrides;
 mod rules;
 mod schema;
+mod settings;
 mod spec;
 mod vocabulary;
 
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use environment::EnvString;
 pub use load::{Checked, JobFile, ReadFile, SqlFile, check, check_with, load};
-pub use schema::job_schema;
+pub use schema::{job_schema, job_schema_with};
+pub use settings::MOST_SETTINGS;
 pub use spec::{
     AggregateSpec, AsofSpec, ClassWeight, ClassWeightRule, Closed, ColumnNames, Duration, EncoderSpec, Engine,
     EvaluateSpec, FeaturesSpec, GateSpec, Instant, JobSpec, Keep, KeyNames, LookupLayout, LookupMode, LookupSpec,
-    ModelSpec, ScoreSpec, SegmentBy, Split, TableFormat, TableSpec, VarValue, WindowFunction, WindowsSpec,
+    ModelSpec, ScoreSpec, SearchMethod, SearchRange, SearchScale, SearchSpec, SearchValues, SegmentBy, Split,
+    TableFormat, TableSpec, VarValue, WindowFunction, WindowsSpec,
 };
 pub use vocabulary::{AlgorithmWords, MetricWords, ParamsCheck, Vocabulary};

@@ -21,6 +21,7 @@ static RULES: &[Rule] = &[
     asof,
     lengths,
     class_weight,
+    search,
     segments,
     gates,
     passthrough,
@@ -129,7 +130,13 @@ fn asof(root: &Node, mistakes: &mut Vec<Mistake>) {
 }
 
 fn lengths(root: &Node, mistakes: &mut Vec<Mistake>) {
-    for path in [&["model", "window"][..], &["model", "split", "test"][..], &["lookup", "ttl"][..]] {
+    let paths = [
+        &["model", "window"][..],
+        &["model", "split", "test"][..],
+        &["model", "search", "max_time"][..],
+        &["lookup", "ttl"][..],
+    ];
+    for path in paths {
         let Some(node) = root.at(path) else { continue };
         if let Some(Ok(length)) = node.text().map(str::parse::<Duration>)
             && length.is_zero()
@@ -137,6 +144,16 @@ fn lengths(root: &Node, mistakes: &mut Vec<Mistake>) {
             let message = format!("`{}` must be longer than nothing", path.join("."));
             mistakes.push(Mistake::new(&node.place, message).hint("write a length such as \"7d\""));
         }
+    }
+}
+
+fn search(root: &Node, mistakes: &mut Vec<Mistake>) {
+    let Some(search) = root.at(&["model", "search"]) else { return };
+    if search.at(&["method"]).and_then(Node::text) == Some("grid")
+        && let Some(settings) = search.entry(&["settings"])
+    {
+        let hint = "a grid tries every combination: leave `settings` out, or use method = \"random\"";
+        mistakes.push(Mistake::new(&settings.place, "`settings` is for random settings").hint(hint));
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! The caller hands them in, so that reading a job file needs no models and no metrics.
 
-use super::document::{Mistake, Node, to_map};
+mod search;
+
+use super::document::{Entry, Mistake, Node, to_map};
 use super::environment::{Environment, shorten};
 use super::schema::{At, SchemaCheck, remove_null, word_hint};
 use crate::error::{Error, Result};
@@ -51,6 +53,7 @@ pub struct MetricWords {
 pub(super) fn check(root: &Node, words: &Vocabulary<'_>, job: &Value, environment: Environment<'_>) -> Vec<Mistake> {
     let task = root.at(&["model", "task"]).and_then(Node::text).and_then(task_of);
     let mut mistakes = algorithm(root, words, task, job, environment);
+    mistakes.extend(search::measured(root, words, task));
     for element in root.at(&["evaluate", "metrics"]).map(Node::elements).unwrap_or_default() {
         if let Some(name) = element.text() {
             mistakes.extend(metric(name, words, task).map(|(message, hint)| at(element, message, hint)));
@@ -143,14 +146,34 @@ fn params(
     job: &Value,
     environment: Environment<'_>,
 ) -> Vec<Mistake> {
-    let Some(written) = root.entry(&["model", "params"]) else {
-        let Some(entry) = root.entry(&["model", "algorithm"]) else { return Vec::new() };
-        let refused = (words.check_params)(algorithm.name, &Map::new()).err();
-        return refused.into_iter().map(|error| refusal(&error, Mistake::new(&entry.place, ""))).collect();
-    };
     let mut schema = algorithm.params.clone();
     remove_null(&mut schema);
-    let check = SchemaCheck { schema: &schema, job, environment, mistakes: Vec::new() };
+    let fixed = root.at(&["model", "params"]).map(|written| to_map(written.entries())).unwrap_or_default();
+    let searching = search::Searching { words, algorithm: algorithm.name, params: &schema, job, environment, fixed };
+    let searched = searching.check(root);
+    let Some(written) = root.entry(&["model", "params"]) else {
+        let Some(entry) = root.entry(&["model", "algorithm"]) else { return searched };
+        let refused = (words.check_params)(algorithm.name, &Map::new()).err();
+        let refused = refused.map(|error| refusal(&error, Mistake::new(&entry.place, "")));
+        return searched.into_iter().chain(refused).collect();
+    };
+    let mut mistakes = fixed_params(words, algorithm, &schema, written, job, environment);
+    // Each setting would repeat what is wrong with the fixed ones.
+    if mistakes.is_empty() {
+        mistakes = searched;
+    }
+    mistakes
+}
+
+fn fixed_params(
+    words: &Vocabulary<'_>,
+    algorithm: &AlgorithmWords,
+    schema: &Value,
+    written: &Entry,
+    job: &Value,
+    environment: Environment<'_>,
+) -> Vec<Mistake> {
+    let check = SchemaCheck { schema, job, environment, mistakes: Vec::new() };
     let mistakes = check.run(&written.node, At { path: "model.params", key: &written.place });
     if !mistakes.is_empty() {
         return mistakes;

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 /// The version of the format of `artifact.json` and of alias records; raised with every change.
 ///
 /// 2 added the job's settings, which class was taken for which, and point-in-time joins; 3 of what use each feature
-/// was, where an imported model came from, and declared windows; 4 the models of segments. Files of older formats lack them and are still read.
+/// was, where an imported model came from, and declared windows; 4 the models of segments and what a search for parameters
+/// has tried. Files of older formats lack them and are still read.
 pub const FORMAT: u32 = 4;
 
 /// A trained model without its predictor.
@@ -25,7 +26,7 @@ pub struct Artifact {
     pub classes: Vec<String>,
     /// The algorithm's name in the job file.
     pub algorithm: String,
-    /// The hyperparameters.
+    /// The hyperparameters; after a search with the best setting.
     pub params: Map<String, Value>,
     /// For everything random in training.
     pub seed: u64,
@@ -53,6 +54,9 @@ pub struct Artifact {
     pub baseline: Baseline,
     /// Quality on held-out folds of the training rows; absent where it was not cross-validated.
     pub cross_validation: Option<CrossValidation>,
+    /// The search that the hyperparameters were found by; absent where there was none. Since format 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<SearchReport>,
     /// How much each feature was of use to the fit, the most useful first; none where the algorithm does not know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gains: Vec<FeatureGain>,
@@ -76,6 +80,41 @@ pub struct Artifact {
     /// artifact says of a training is empty then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+}
+
+/// What a search for hyperparameters has tried, and what came of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchReport {
+    /// How settings were chosen.
+    pub method: String,
+    /// The metric by which they were compared.
+    pub metric: String,
+    /// On how many folds of the training rows each was measured.
+    pub folds: u64,
+    /// How many settings there were to try; those that `tried` lacks were left out for want of time.
+    pub settings: u64,
+    /// The number of the best one among those that were tried, from 0.
+    pub chosen: u64,
+    /// What was tried, in its order.
+    pub tried: Vec<TriedSetting>,
+}
+
+/// One setting of a search.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TriedSetting {
+    /// What it set of the parameters.
+    pub params: Map<String, Value>,
+    /// The mean of the metric over the folds; absent where a fit failed.
+    pub mean: Option<f64>,
+    /// Its standard deviation between folds (of a sample).
+    pub deviation: Option<f64>,
+    /// The metric on each fold.
+    pub folds: Vec<f64>,
+    /// Why a fit failed, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 /// The file of another library that a model was imported from.

@@ -3,6 +3,7 @@
 //! A pure function of the artifact: no clock, so that the same version has the same card.
 
 mod imported;
+mod search;
 mod segments;
 
 use super::artifact::{Artifact, Measured};
@@ -25,15 +26,16 @@ pub fn render(described: &Described) -> String {
     if let Some(origin) = &artifact.origin {
         return imported::render(described, origin);
     }
-    let sections = [
+    let mut sections = vec![
         summary(described),
         section("Data", &data(artifact)),
         section("Quality", &quality(artifact)),
         section("Features", &features(artifact)),
         section("Parameters", &parameters(artifact)),
-        section("SQL", &sql(artifact)),
-        section("Reproduce", &reproduce(described)),
     ];
+    sections.extend(artifact.search.as_ref().map(|search| section("Search", &search::render(search))));
+    sections.push(section("SQL", &sql(artifact)));
+    sections.push(section("Reproduce", &reproduce(described)));
     sections.join("\n")
 }
 

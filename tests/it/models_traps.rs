@@ -141,9 +141,12 @@ fn a_tree_splits_features_of_any_scale() {
     for scale in [1e-9, 1.0, 1e12] {
         let x: Vec<f64> = (0..40).map(|row| scale * f64::from(row)).collect();
         let labels: Vec<f64> = (0..40).map(|row| f64::from(u8::from(row >= 13))).collect();
-        let predictor = learn("decision_tree", Task::Binary, &[x], &labels, json!({"min_leaf_weight": 1.0}));
-        let found = predict(&predictor, &[vec![12.4 * scale, 12.6 * scale]]);
-        assert_eq!(found, [0.0, 1.0], "scale {scale}: the threshold is the midpoint of 12 and 13");
+        for library in ["linfa", "lakemill"] {
+            let settings = json!({"min_leaf_weight": 1.0, "library": library});
+            let predictor = learn("decision_tree", Task::Binary, std::slice::from_ref(&x), &labels, settings);
+            let found = predict(&predictor, &[vec![12.4 * scale, 12.6 * scale]]);
+            assert_eq!(found, [0.0, 1.0], "scale {scale}: the threshold is the midpoint of 12 and 13");
+        }
     }
 }
 
@@ -153,8 +156,11 @@ fn leaves_hold_class_shares_where_positives_are_rare() {
     let x: Vec<f64> = (0..1000).map(|row| f64::from(row / 500)).collect();
     let labels: Vec<f64> =
         (0..1000).map(|row| f64::from(u8::from(row >= 500 && row % 10 == 0 || row < 500 && row % 250 == 0))).collect();
-    let predictor = learn("decision_tree", Task::Binary, &[x], &labels, json!({}));
-    assert_eq!(predict(&predictor, &[vec![0.0, 1.0]]), [2.0 / 500.0, 50.0 / 500.0]);
+    for library in ["linfa", "lakemill"] {
+        let settings = json!({"library": library});
+        let predictor = learn("decision_tree", Task::Binary, std::slice::from_ref(&x), &labels, settings);
+        assert_eq!(predict(&predictor, &[vec![0.0, 1.0]]), [2.0 / 500.0, 50.0 / 500.0]);
+    }
 }
 
 /// linfa-trees: several classes are added up in the random order of a hash map, and modal ties are
@@ -175,10 +181,12 @@ fn a_tree_is_the_same_every_time() {
 fn fractional_weights_neither_drift_nor_panic() {
     let part = &REFERENCE.train;
     let weights: Vec<f64> = (0..part.binary.len()).map(|row| 1e-7 + 0.1 * (row % 13) as f64).collect();
-    let settings = json!({"min_leaf_weight": 1e-7, "max_depth": 30});
-    let predictor = fit("decision_tree", Task::Binary, settings, Some(&weights), 0);
-    let scores = predictor.predict(&part.block());
-    assert!(roc_auc(&part.binary, &scores) > 0.99, "so small leaves learn the training rows by heart");
+    for library in ["linfa", "lakemill"] {
+        let settings = json!({"min_leaf_weight": 1e-7, "max_depth": 30, "library": library});
+        let predictor = fit("decision_tree", Task::Binary, settings, Some(&weights), 0);
+        let scores = predictor.predict(&part.block());
+        assert!(roc_auc(&part.binary, &scores) > 0.99, "so small leaves learn the training rows by heart");
+    }
 }
 
 /// A side whose weight is lost in the other's has no impurity to compare with.

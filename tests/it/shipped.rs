@@ -10,8 +10,8 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, Weak};
 
 /// The jobs whose tests are below, and those in `flights.rs`.
-const ON_THE_DEMO_LAKE: [&str; 6] =
-    ["card_fraud", "card_fraud_declared", "segment", "spend", "spend_segments", "terminal_fraud"];
+const ON_THE_DEMO_LAKE: [&str; 7] =
+    ["card_fraud", "card_fraud_declared", "card_fraud_search", "segment", "spend", "spend_segments", "terminal_fraud"];
 const ON_REAL_FLIGHTS: [&str; 2] = ["flight_delay", "flight_delay_minutes"];
 
 /// The last day of the demo lake.
@@ -325,6 +325,27 @@ fn card_fraud_declared_lives_its_whole_life() {
         // The day itself, and the history of customers and of terminals, 30 days each and the one in which they begin.
         days: 61..=64,
     });
+}
+
+/// As it is shipped, 20 settings on 5 folds; the same again trains the same model.
+#[test]
+fn card_fraud_search_lives_its_whole_life() {
+    let expected = Expected {
+        job: Shipped::new("card_fraud_search", &["transactions"]),
+        key: "transaction_id",
+        metric: ("roc_auc", true),
+        worse: "model.search.space={ trees = [1], leaves = [2] }",
+        lookup: Some(("customer_id", &["score", "prediction"])),
+        latest: "tx_datetime",
+        days: 30..=39,
+    };
+    whole_life(&expected);
+    let job = &expected.job;
+    let card = run(&["models", "show", job.name, "--home", &job.home.display().to_string()]).expect(0).stdout;
+    assert!(card.contains("20 of 20 settings (random) were fitted on 5 folds"), "{card}");
+    let again = job.on_day("train", &["--force"]).expect(0).json();
+    assert_eq!((&again["status"], &again["model"]["version"]), (&json!("done"), &json!(1)), "to the byte");
+    assert_eq!(again["data"]["search"]["tried"].as_array().unwrap().len(), 20);
 }
 
 #[test]

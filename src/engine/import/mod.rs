@@ -220,6 +220,7 @@ fn artifact(request: &ImportRequest, model: &Imported, encoder: &Encoder, origin
         confusion: None,
         baseline: Baseline::default(),
         cross_validation: None,
+        search: None,
         gains: Vec::new(),
         permutation: Vec::new(),
         segments: None,

@@ -112,6 +112,19 @@ impl BinnedBlock {
         &self.features
     }
 
+    /// Some rows as values again: not those that were binned, but ones of the same bins (see
+    /// [`FeatureBins::values`]), so that trees that were grown on the bins score them alike.
+    pub fn decoded(&self, rows: &[u32]) -> FeatureBlock {
+        let mut block = FeatureBlock::zeros(rows.len(), self.features());
+        for (feature, bins) in self.features.iter().enumerate() {
+            let (column, values) = (self.column(feature), bins.values());
+            for (to, row) in block.column_mut(feature).iter_mut().zip(rows) {
+                *to = values[usize::from(column[*row as usize])];
+            }
+        }
+        block
+    }
+
     /// Whether a value of the feature is missing in any row.
     pub fn has_missing(&self, feature: usize) -> bool {
         self.has_missing[feature]
@@ -137,6 +150,20 @@ mod tests {
         assert_eq!((binned.column(0), binned.column(1)), (&[0, 1, MISSING][..], &[0, 1, 2][..]));
         assert_eq!((binned.has_missing(0), binned.has_missing(1)), (true, false));
         assert_eq!((binned.of(0).threshold(0), binned.of(1).codes(0)), (2.0, &[1][..]));
+    }
+
+    #[test]
+    fn decoded_rows_have_the_same_bins() {
+        let columns = [(0..500).map(|row| f64::from(row * 37 % 400) / 8.0).collect::<Vec<f64>>(), vec![f64::NAN; 500]];
+        let block = FeatureBlock::from_columns(500, &columns);
+        let features = vec![FeatureBins::of_numbers(&mut columns[0].clone()), FeatureBins::number(vec![]).unwrap()];
+        let binned = BinnedBlock::of_block(&block, features.clone()).unwrap();
+        let rows: Vec<u32> = (0..500).step_by(3).collect();
+        let again = BinnedBlock::of_block(&binned.decoded(&rows), features).unwrap();
+        for feature in 0..2 {
+            let own: Vec<u8> = rows.iter().map(|row| binned.column(feature)[*row as usize]).collect();
+            assert_eq!(again.column(feature), own);
+        }
     }
 
     #[test]

@@ -128,6 +128,22 @@ impl FeatureBins {
         }
     }
 
+    /// For each byte of a binned column a value of that bin, NaN for what is no bin or missing: of a number the upper
+    /// edge, which is infinite for the last bin, of a category a code. No split on bins tells it from the other values
+    /// of the bin.
+    pub fn values(&self) -> [f64; 256] {
+        let mut values = [f64::NAN; 256];
+        for (bin, value) in (0..self.bins() as u8).zip(&mut values) {
+            *value = match &self.kind {
+                Kind::Number { .. } => self.threshold(bin),
+                Kind::Category { codes, .. } => {
+                    codes[usize::from(bin)].last().map_or(f64::NAN, |code| f64::from(*code))
+                }
+            };
+        }
+        values
+    }
+
     /// The codes of a category's bin, ascending; none for a number. Those of the last bin end with the code
     /// that stands for all values that training has not seen.
     pub fn codes(&self, bin: u8) -> &[u32] {
@@ -189,6 +205,24 @@ mod tests {
             (&[1][..], &[0][..], &[3][..], &[][..])
         );
         assert!(bins.threshold(0).is_nan());
+    }
+
+    #[test]
+    fn a_value_of_each_bin_falls_into_it() {
+        let full: Vec<f64> = (0..254).map(f64::from).collect();
+        for bins in [
+            FeatureBins::number(Vec::new()).unwrap(),
+            FeatureBins::number(vec![-1.0, 0.0, 7.5]).unwrap(),
+            FeatureBins::number(full).unwrap(),
+            FeatureBins::of_codes(&[5, 9, 5]),
+            FeatureBins::of_codes(&[1; 400]),
+        ] {
+            let values = bins.values();
+            for bin in 0..bins.bins() {
+                assert_eq!(usize::from(bins.bin(values[bin])), bin, "{} of {bins:?}", values[bin]);
+            }
+            assert!(values[bins.bins()..].iter().all(|value| value.is_nan()));
+        }
     }
 
     #[test]

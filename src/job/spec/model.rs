@@ -1,6 +1,6 @@
 //! `[model]`.
 
-use super::Duration;
+use super::{Duration, SearchSpec};
 use crate::task::Task;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -42,12 +42,16 @@ pub struct ModelSpec {
     /// The algorithm's parameters.
     #[serde(default)]
     pub params: Map<String, Value>,
+    /// A search for the best parameters among several settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<SearchSpec>,
     /// How columns become numbers.
     #[serde(default)]
     pub encoder: EncoderSpec,
 }
 
-fn default_seed() -> u64 {
+/// The seed of a job that names none.
+pub(in crate::job) fn default_seed() -> u64 {
     7
 }
 

@@ -1,6 +1,6 @@
 //! Files with flipped, cut and repeated bytes: an error or a model, never a panic, and never much memory.
 
-use super::made::{lightgbm, stump, ubj, xgboost, xgboost_stump};
+use super::made::{Proto, lightgbm, stump, ubj, xgboost, xgboost_stump};
 use super::{block, onnx, read};
 use crate::shared::shared;
 use lakemill::error::ErrorKind;
@@ -71,6 +71,88 @@ fn change(mut bytes: Vec<u8>, changes: &[(usize, u8, u8)]) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// Numbers at the ends of what types hold, and beyond.
+const EXTREMES: [i64; 12] =
+    [i64::MIN, i64::MAX, -1, 0, 1 << 20, (1 << 20) + 1, 1 << 31, (1 << 32) - 1, 1 << 32, 1 << 40, 1 << 53, 1 << 62];
+
+/// The text with one of its runs of digits replaced.
+fn with_number(text: &[u8], which: usize, number: i64) -> Vec<u8> {
+    let digit = |place: usize| text.get(place).is_some_and(u8::is_ascii_digit);
+    let starts: Vec<usize> =
+        (0..text.len()).filter(|place| digit(*place) && !(*place > 0 && digit(place - 1))).collect();
+    let start = starts[which % starts.len()];
+    let end = (start..).find(|place| !digit(*place)).unwrap();
+    [&text[..start], number.to_string().as_bytes(), &text[end..]].concat()
+}
+
+fn varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (first, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(first & 0x7f) << shift;
+        if first & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// The protocol buffer with one of its whole numbers replaced, in whatever message it stands; lengths are made anew.
+/// `None` where the bytes are no message. `left` counts down to the number.
+fn with_varint(mut bytes: &[u8], left: &mut usize, number: i64) -> Option<Vec<u8>> {
+    let mut made = Proto::default();
+    while !bytes.is_empty() {
+        let key = varint(&mut bytes)?;
+        let field = (key >> 3 > 0 && key >> 3 < 100).then_some(key >> 3)?;
+        match key & 7 {
+            0 => {
+                let own = varint(&mut bytes)? as i64;
+                let replaced = *left == 0;
+                *left = left.wrapping_sub(1);
+                made = made.int(field, if replaced { number } else { own });
+            }
+            2 => {
+                let length = usize::try_from(varint(&mut bytes)?).ok()?;
+                let (inner, rest) = bytes.split_at_checked(length)?;
+                bytes = rest;
+                let before = *left;
+                let inside = with_varint(inner, left, number);
+                if inside.is_none() {
+                    *left = before;
+                }
+                made = made.bytes(field, inside.unwrap_or_else(|| inner.to_vec()));
+            }
+            5 => {
+                let (own, rest) = bytes.split_first_chunk::<4>()?;
+                bytes = rest;
+                made.0.push((field << 3) as u8 | 5);
+                made.0.extend(own);
+            }
+            _ => return None,
+        }
+    }
+    Some(made.0)
+}
+
+#[test]
+fn extreme_numbers_are_refused_or_read() {
+    for (which, example) in examples().into_iter().enumerate() {
+        let is_text = which < 2;
+        let places = if is_text { 300 } else { 120 };
+        for place in 0..places {
+            for number in EXTREMES {
+                let bytes = match is_text {
+                    true => with_number(&example, place, number),
+                    // Of UBJSON, which is no protocol buffer, nothing is replaced.
+                    false => with_varint(&example, &mut place.clone(), number).unwrap_or_default(),
+                };
+                survive(&bytes).unwrap_or_else(|error| panic!("{which} {place} {number}: {error}"));
+            }
+        }
+    }
 }
 
 proptest! {

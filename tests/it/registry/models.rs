@@ -125,6 +125,7 @@ fn artifact(model: &str, fingerprint: &str, encoder: Encoder) -> Artifact {
         confusion: Some(vec![vec![9.0, 1.0], vec![0.5, 1.5]]),
         baseline: Baseline { algorithm: "prior".to_owned(), metrics: metrics(0.5) },
         cross_validation: Some(CrossValidation { folds: 5, metrics: metrics(0.88) }),
+        search: None,
         gains: vec![
             FeatureGain { feature: "amount".to_owned(), share: 0.75 },
             FeatureGain { feature: "country".to_owned(), share: 0.25 },

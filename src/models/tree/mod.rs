@@ -1,4 +1,5 @@
-//! One decision tree, each split found by linfa-trees (CART, Gini impurity).
+//! One decision tree (CART, Gini impurity), each split found by linfa-trees, unless `library = "lakemill"` asks for
+//! one on bins (`on_bins`).
 //!
 //! linfa is asked for one split at a time, on one feature and the rows of one node, and the tree is put
 //! together here, because its own growth has traps: every node scans all rows; subtrees whose leaves
@@ -11,6 +12,9 @@
 //! impurity over all classes most is taken: linfa adds class shares up in the random order of a hash
 //! map, which for more than two classes makes equal splits unequal by rounding.
 
+mod on_bins;
+
+use super::boosting::binned;
 use super::params::{self, Checked, must};
 use super::{Algorithm, Form, Link, Params, Predictor, TrainingSet};
 use crate::error::{Error, Result};
@@ -33,6 +37,17 @@ const WORTH_A_THREAD: usize = 512;
 #[derive(Debug)]
 pub struct DecisionTree;
 
+/// Who finds the splits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Library {
+    /// Lakemill, on features cut into at most 255 bins: faster, and over all classes at once.
+    Lakemill,
+    /// linfa, on the values themselves.
+    #[default]
+    Linfa,
+}
+
 /// What can be set.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -43,11 +58,13 @@ struct TreeParams {
     min_leaf_weight: f64,
     /// The least fall of the Gini impurity for which a node is split.
     min_impurity_decrease: f64,
+    /// Who finds the splits.
+    library: Library,
 }
 
 impl Default for TreeParams {
     fn default() -> Self {
-        Self { max_depth: 8, min_leaf_weight: 20.0, min_impurity_decrease: 1e-6 }
+        Self { max_depth: 8, min_leaf_weight: 20.0, min_impurity_decrease: 1e-6, library: Library::default() }
     }
 }
 
@@ -81,25 +98,13 @@ impl Algorithm for DecisionTree {
         params::read::<TreeParams>(self.name(), params).map(drop)
     }
 
-    fn fit(&self, training: &TrainingSet<'_>, params: &Params, _seed: u64) -> Result<Predictor> {
+    fn fit(&self, training: &TrainingSet<'_>, params: &Params, seed: u64) -> Result<Predictor> {
         let params: TreeParams = params::read(self.name(), params)?;
         training.admit_with_features(self)?;
-        if training.rows() as f64 > EXACT {
-            return Err(Error::usage("too many rows for the library's 32-bit weights")
-                .with("rows", training.rows())
-                .with("limit", EXACT)
-                .hint("choose a shorter training window, or random_forest"));
-        }
-        let growth = Growth {
-            block: training.features,
-            ranks: &ranks(training.features),
-            classes: &training.labels.iter().map(|label| *label as usize).collect::<Vec<_>>(),
-            count: training.classes,
-            weights: training.weights,
-            params: &params,
+        let root = match params.library {
+            Library::Linfa => by_linfa(training, &params)?,
+            Library::Lakemill => on_bins(training, &params, seed)?,
         };
-        let rows = (0..training.rows() as u32).filter(|row| training.weights[*row as usize] > 0.0).collect();
-        let root = growth.grow(rows, 0)?;
         let outputs = training.task.outputs(training.classes);
         let mut builder = TreeBuilder::new(outputs);
         let root = place(&mut builder, &root, outputs);
@@ -107,6 +112,44 @@ impl Algorithm for DecisionTree {
         let forest = Forest::new(training.features.features(), vec![0.0; outputs], Aggregation::Average, trees)?;
         Predictor::of(training, Form::Forest(forest), Link::Identity)
     }
+}
+
+fn by_linfa(training: &TrainingSet<'_>, params: &TreeParams) -> Result<Part> {
+    if training.rows() as f64 > EXACT {
+        return Err(Error::usage("too many rows for the library's 32-bit weights")
+            .with("rows", training.rows())
+            .with("limit", EXACT)
+            .hint("choose a shorter training window, or library = \"lakemill\" under [model.params]"));
+    }
+    let growth = Growth {
+        block: training.features,
+        ranks: &ranks(training.features),
+        classes: &classes(training),
+        count: training.classes,
+        weights: training.weights,
+        params,
+    };
+    let rows = (0..training.rows() as u32).filter(|row| training.weights[*row as usize] > 0.0).collect();
+    growth.grow(rows, 0)
+}
+
+fn on_bins(training: &TrainingSet<'_>, params: &TreeParams, seed: u64) -> Result<Part> {
+    if u32::try_from(training.rows()).is_err() {
+        return Err(Error::usage("too many rows for a tree").with("rows", training.rows()));
+    }
+    let growth = on_bins::Growth {
+        bins: &binned(training.features, seed)?,
+        classes: &classes(training),
+        count: training.classes,
+        weights: training.weights,
+        params,
+    };
+    Ok(growth.grow())
+}
+
+/// The class of each row.
+fn classes(training: &TrainingSet<'_>) -> Vec<usize> {
+    training.labels.iter().map(|label| *label as usize).collect()
 }
 
 /// Each value's place among the distinct values of its feature, feature after feature.
