@@ -206,7 +206,12 @@ fn keys_that_cannot_be_looked_up_are_refused() {
     let strings = |keys: Vec<Option<&str>>| -> ArrayRef { Arc::new(StringArray::from(keys)) };
 
     let error = refused(try_keys(strings(vec![Some("a"), None, None])), ErrorKind::Check, "null keys: 2 of 3 rows");
-    assert!(error.to_string().contains("column = key, example = {key: null, value: true}, example = {key: null, value: true}, table = fraud"), "{error}");
+    assert!(
+        error.to_string().contains(
+            "column = key, example = {key: null, value: true}, example = {key: null, value: true}, table = fraud"
+        ),
+        "{error}"
+    );
     refused(try_keys(strings(vec![Some("")])), ErrorKind::Check, "empty keys: 1 of 1 rows");
     let (fits, long) = ("x".repeat(511), "é".repeat(256));
     assert!(try_keys(strings(vec![Some(&fits)])).is_ok());
@@ -381,7 +386,11 @@ fn a_living_loader_is_left_alone() {
     slow.push(&rows).unwrap();
     let slow = slow.verify().unwrap().seal(SEALED_AT).unwrap();
     assert_eq!(slow.metadata().generation, 2);
-    refused(slow.flip(None, 3, &note("test")), ErrorKind::Conflict, "another run has published this lookup table meanwhile");
+    refused(
+        slow.flip(None, 3, &note("test")),
+        ErrorKind::Conflict,
+        "another run has published this lookup table meanwhile",
+    );
     assert_eq!(names(&table.folder), [".lock", "CURRENT", "flips.jsonl", "v=000001"]);
     refused(begin("../x"), ErrorKind::Failed, "an attempt's name is not a plain file name");
 }
@@ -394,7 +403,8 @@ fn one_of_many_flips_wins() {
     let sealed: Vec<Sealed> =
         (0..8).map(|i| seal(&table, &format!("attempt-{i}"), &[rows(&["a"], i)]).unwrap()).collect();
     let outcomes: Vec<Result<Flip>> = std::thread::scope(|scope| {
-        let flips: Vec<_> = sealed.into_iter().map(|sealed| scope.spawn(|| sealed.flip(Some(1), 5, &note("test")))).collect();
+        let flips: Vec<_> =
+            sealed.into_iter().map(|sealed| scope.spawn(|| sealed.flip(Some(1), 5, &note("test")))).collect();
         flips.into_iter().map(|flip| flip.join().unwrap()).collect()
     });
     let winners: Vec<u64> = outcomes.iter().flatten().map(|flip| flip.generation).collect();
