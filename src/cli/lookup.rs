@@ -224,7 +224,10 @@ fn open_generation(
     }
     let kept: Vec<String> = kept.iter().map(u64::to_string).collect();
     let hint = if kept.is_empty() { "none is kept".to_owned() } else { format!("kept are: {}", kept.join(", ")) };
-    Err(Error::usage("there is no such generation").with("table", &table.name).with("generation", generation).hint(hint))
+    Err(Error::usage("there is no such generation")
+        .with("table", &table.name)
+        .with("generation", generation)
+        .hint(hint))
 }
 
 impl Session {

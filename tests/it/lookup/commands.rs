@@ -170,9 +170,8 @@ fn several_rows_of_a_key_can_be_refused_before_anything_is_written() {
     assert!(refused.stderr.contains("rows have the key of another row"), "{}", refused.stderr);
     assert!(refused.stderr.contains("column = customer_id, key = "), "{}", refused.stderr);
     let after = place.everything();
-    let is_new = |name: &&String| {
-        !before.contains_key(*name) && !name.ends_with('/') && !name.starts_with("home/runs/")
-    };
+    let is_new =
+        |name: &&String| !before.contains_key(*name) && !name.ends_with('/') && !name.starts_with("home/runs/");
     let new: Vec<&String> = after.keys().filter(is_new).collect();
     assert!(new.is_empty(), "{new:?}");
     // A key that has one row each is fine.

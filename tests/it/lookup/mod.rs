@@ -1,6 +1,7 @@
 //! Lookup tables: what keys and values look like, that a generation is all or nothing for readers,
 //! and that what crashes leave does no harm.
 
+mod bucket;
 mod commands;
 mod crash;
 mod generations;
