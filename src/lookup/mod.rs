@@ -7,7 +7,7 @@
 //! changes nothing that a reader can see.
 //!
 //! ```text
-//! rows sorted by encoded_keys ──push──> Load ──verify──> Verified ──seal──> Sealed ──flip──> Flip
+//! rows in the order of sort_codes ──push──> Load ──verify──> Verified ──seal──> Sealed ──flip──> Flip
 //! ```
 //!
 //! A generation holds the rows of one slice of the predictions, or with [`Mode::Merge`] those over the
