@@ -113,12 +113,12 @@ fn server_text(server: &Server) -> String {
         server.facts.iter().map(|(name, fact)| (name.as_str(), fact.as_str().unwrap_or_default().to_owned())).collect();
     let mut text = format!("\n\nlookup table\n{}", pairs(&facts));
     if let Some(error) = &server.error {
-        text.push_str(&told("lookup table", error));
+        text.push_str(&error_text("lookup table", error));
     }
     text
 }
 
-fn told(place: &str, error: &Told) -> String {
+fn error_text(place: &str, error: &Told) -> String {
     let mut text = format!("\n\n{place}: {}", error.message);
     error.reasons.iter().for_each(|reason| text.push_str(&format!("\n  because: {reason}")));
     error.hint.iter().for_each(|hint| text.push_str(&format!("\n  hint: {hint}")));
@@ -197,7 +197,7 @@ fn text(examined: &[Examined]) -> String {
             ));
         }
         let Some(error) = &place.error else { continue };
-        text.push_str(&told(&place.place, error));
+        text.push_str(&error_text(&place.place, error));
     }
     text
 }

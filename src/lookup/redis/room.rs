@@ -193,7 +193,11 @@ impl Room {
         let Some(began) = &self.began else { return Ok(Look::Room(u64::MAX)) };
         let Some(now) = info(client)? else { return Ok(Look::Room(u64::MAX)) };
         for (node, info) in &now {
-            let Some(before) = began.get(node) else { continue };
+            let Some(before) = began.get(node) else {
+                return Err(Error::new(ErrorKind::Transient, "the nodes of the Redis cluster changed during the load")
+                    .with("server", node)
+                    .hint("after a failover what was loaded may be gone; run again"));
+            };
             let evicted = info.number("evicted_keys").saturating_sub(before.number("evicted_keys"));
             if info.text("run_id") != before.text("run_id") {
                 return Err(Error::new(ErrorKind::Transient, "the Redis server was restarted during the load")

@@ -8,6 +8,7 @@ mod faults;
 mod identities;
 mod job;
 mod proxy;
+mod sequences;
 mod server;
 
 use lakemill::error::{Error, ErrorKind, Result};
