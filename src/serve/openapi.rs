@@ -13,6 +13,8 @@ pub struct Facts<'a> {
     pub needs_token: bool,
     /// The longest key, in bytes.
     pub key_bytes: usize,
+    /// The most columns that a key has.
+    pub key_columns: usize,
     /// What a client may cost.
     pub limits: &'a Limits,
 }
@@ -284,9 +286,13 @@ fn headers() -> Value {
 }
 
 fn schemas(facts: &Facts<'_>) -> Value {
-    let part = json!({ "type": ["string", "integer"] });
     let text = json!({ "type": "string", "minLength": 1, "maxLength": facts.key_bytes });
     let number = json!({ "type": "integer", "minimum": i64::MIN, "maximum": u64::MAX });
+    let mut key = vec![text, number];
+    if facts.key_columns > 1 {
+        let part = json!({ "type": ["string", "integer"], "minLength": 1 });
+        key.push(json!({ "type": "array", "minItems": 2, "maxItems": facts.key_columns, "items": part }));
+    }
     let about = json!({
         "generation": { "type": ["integer", "null"], "minimum": 0 },
         "as_of": { "type": ["string", "null"] },
@@ -316,7 +322,7 @@ fn schemas(facts: &Facts<'_>) -> Value {
                 "maxItems": facts.limits.keys,
                 "items": {
                     "description": "A text, a whole number, or the columns of a key of several",
-                    "anyOf": [text, number, { "type": "array", "minItems": 1, "items": part }],
+                    "anyOf": key,
                 },
             } },
             "required": ["keys"],

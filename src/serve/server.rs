@@ -92,7 +92,7 @@ impl Server {
             Route::Metrics => self.metrics(),
             Route::OpenApi => Ok(whole(StatusCode::OK, "application/json", self.openapi.clone())),
             Route::Unknown => Err(Problem::new(Kind::NoSuchRoute, "the paths are described by /openapi.json")),
-            Route::OtherMethod => Err(Problem::new(Kind::MethodNotAllowed, "the paths are described by /openapi.json")),
+            Route::OtherMethod => Ok(other_method(request.uri().path())),
         }
     }
 
@@ -122,7 +122,7 @@ impl Server {
     async fn mget(&self, request: Request) -> Result<Response<Body>, Problem> {
         let deadline = tokio::time::Instant::now() + self.limits.request_timeout.get();
         let table = unescaped(parts(request.uri().path()).0)?.into_owned();
-        let Some(name) = table.strip_suffix(MGET) else { return Ok(other_method("GET,HEAD")) };
+        let Some(name) = table.strip_suffix(MGET) else { return Ok(other_method(request.uri().path())) };
         let served = self.served(name)?;
         let late = |_| Problem::new(Kind::TooSlow, "the body did not come in time");
         let body = timeout_at(deadline, self.body(request)).await.map_err(late)??;
@@ -148,7 +148,7 @@ impl Server {
         let name = unescaped(parts(path).0)?;
         match self.served(&name) {
             Ok(served) => Ok(of_table(served)),
-            Err(_) if name.ends_with(MGET) => Ok(other_method("POST")),
+            Err(_) if name.ends_with(MGET) => Ok(other_method(path)),
             Err(problem) => Err(problem),
         }
     }
@@ -230,8 +230,13 @@ fn too_slow(_: tokio::time::error::Elapsed) -> Problem {
     Problem::new(Kind::StoreTooSlow, "the store did not answer in time")
 }
 
-/// The answer to a method that a path does not know, where the router can't tell.
-fn other_method(allowed: &'static str) -> Response<Body> {
+/// The answer to a method that a path does not know.
+fn other_method(path: &str) -> Response<Body> {
+    let is_mget = |table: &str| unescaped(table).is_ok_and(|table| table.ends_with(MGET));
+    let allowed = match parts(path) {
+        (table, None) if is_mget(table) => "POST",
+        _ => "GET,HEAD",
+    };
     let mut response = Problem::new(Kind::MethodNotAllowed, "the paths are described by /openapi.json").response();
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
