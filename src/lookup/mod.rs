@@ -35,6 +35,7 @@ mod metadata;
 mod options;
 mod pace;
 mod partition;
+mod redis;
 mod sample;
 
 pub use checksum::Checksum;
@@ -171,6 +172,15 @@ pub trait LookupStore: Sync {
     /// # Errors
     /// A failure of the store.
     fn gc(&self, table: &LookupTable, keep: usize) -> Result<Collected>;
+
+    /// What can be said of the server that keeps the table, and of what may be done there, for `doctor`;
+    /// nothing where there is no server.
+    ///
+    /// # Errors
+    /// What reaching it fails with.
+    fn examine(&self, _table: &LookupTable) -> Result<Vec<(&'static str, String)>> {
+        Ok(Vec::new())
+    }
 }
 
 /// A generation while it is loaded: complete for nobody yet.
@@ -256,7 +266,8 @@ pub trait LookupReader: Send + Sync {
 }
 
 /// Every store there is.
-pub static STORES: &[&dyn LookupStore] = &[&file::FileStore];
+pub static STORES: &[&dyn LookupStore] =
+    &[&file::FileStore, &redis::RedisStore { scheme: "redis" }, &redis::RedisStore { scheme: "rediss" }];
 
 /// The store that `[lookup] store` names: a name (`file`) or a URL whose scheme is the name.
 ///

@@ -33,6 +33,7 @@ mod nightly;
 mod polars_engine;
 mod predict;
 mod query;
+mod redis;
 mod registry;
 mod risk;
 mod rolling;
