@@ -8,7 +8,7 @@ mod faults;
 mod identities;
 mod job;
 mod proxy;
-mod server;
+pub mod server;
 
 use lakemill::error::{Error, ErrorKind, Result};
 use lakemill::lookup::{
