@@ -31,7 +31,7 @@ impl Server {
 
     pub fn start_with(home: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut command = command(home, args);
-        env.iter().for_each(|(name, value)| drop(command.env(name, value)));
+        command.envs(env.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -100,7 +100,7 @@ fn command(home: &Path, args: &[&str]) -> Command {
 /// A server that has to end by itself: because it refuses what it is told.
 pub fn refused(home: &Path, args: &[&str], env: &[(&str, &str)]) -> Outcome {
     let mut command = command(home, args);
-    env.iter().for_each(|(name, value)| drop(command.env(name, value)));
+    command.envs(env.iter().copied());
     let output = command.output().unwrap();
     Outcome {
         code: output.status.code().unwrap_or(-1),
