@@ -8,6 +8,7 @@ use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use prometheus_client::metrics::gauge::Gauge;
+use std::io::ErrorKind;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ const HEAD_BYTES: usize = 16 << 10;
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// How long no connection is taken after the system had nothing left to take one with.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What every connection needs.
 #[derive(Clone)]
@@ -106,9 +107,10 @@ async fn take(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpStre
     let slot = slots.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => Some((stream, slot)),
+        // It has gone already.
+        Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => None,
         Err(error) => {
-            // Either this connection has gone already, or there are no file descriptors left.
-            tracing::debug!(%error, "a connection could not be taken");
+            tracing::warn!(%error, "connections can't be taken: raise the limit of open files, or lower limits.connections");
             tokio::time::sleep(PAUSE).await;
             None
         }

@@ -1,6 +1,7 @@
 //! A lookup table that is followed: the generation that is served, the one before it, and how the next is taken up.
 
 use super::generation::Generation;
+use super::served::Source;
 use super::telemetry::TableTelemetry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lookup::{FlipAction, FlipRecord, LookupReader, LookupStore, LookupTable};
@@ -36,6 +37,20 @@ pub struct Held {
     sought: bool,
 }
 
+impl Held {
+    /// The generations to ask for a whole answer, one after the other, and what they are called.
+    pub fn in_turn(&self) -> impl Iterator<Item = (&Arc<Generation>, Source)> {
+        let served = if self.is_current { Source::Current } else { Source::Previous };
+        let active = self.active.iter().map(move |active| (active, served));
+        active.chain(self.previous.iter().map(|previous| (previous, Source::Previous)))
+    }
+
+    /// The generation before this one, to ask for keys that it lacks.
+    pub fn before(&self, generation: &Arc<Generation>) -> Option<&Arc<Generation>> {
+        self.previous.as_ref().filter(|previous| !Arc::ptr_eq(previous, generation))
+    }
+}
+
 /// A lookup table that is followed.
 pub struct Followed {
     /// The table.
@@ -46,6 +61,8 @@ pub struct Followed {
     following: Following,
     held: RwLock<Arc<Held>>,
     trouble: Mutex<Trouble>,
+    /// One looks at a time.
+    looking: Mutex<()>,
 }
 
 /// What has gone wrong lately.
@@ -65,7 +82,15 @@ impl Followed {
         following: Following,
         telemetry: TableTelemetry,
     ) -> Self {
-        Self { table, telemetry, store, following, held: RwLock::default(), trouble: Mutex::default() }
+        Self {
+            table,
+            telemetry,
+            store,
+            following,
+            held: RwLock::default(),
+            trouble: Mutex::default(),
+            looking: Mutex::default(),
+        }
     }
 
     /// What can be asked now. An answer is made of one of these, whatever is published meanwhile.
@@ -84,6 +109,7 @@ impl Followed {
     /// Looks where the pointer is, and takes up what it names. Blocks. Whatever fails is counted and told once; what
     /// was served before is served on.
     pub fn look(&self) {
+        let _turn = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         let found = self.take_up();
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         match found {

@@ -1,5 +1,6 @@
 //! A generation that is served, and the one place where stores are read.
 
+use super::followed::{Followed, Held};
 use crate::error::{Error, Result};
 use crate::interval::parse_instant;
 use crate::lookup::LookupReader;
@@ -7,7 +8,7 @@ use axum::http::HeaderValue;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 /// How many keys are read before others on the same thread get their turn.
 const TURN: usize = 256;
@@ -73,8 +74,13 @@ impl Generation {
 pub enum Reads {
     /// On the thread that answers: a read takes microseconds.
     InPlace,
-    /// On a thread of its own, so many at once: a read waits for a network.
-    Apart(Arc<Semaphore>),
+    /// On a thread of its own: a read waits for a network.
+    Apart {
+        /// So many at once.
+        permits: Arc<Semaphore>,
+        /// One request at a time looks at the pointer by itself.
+        renewing: Arc<Mutex<()>>,
+    },
 }
 
 impl Reads {
@@ -82,7 +88,7 @@ impl Reads {
     pub fn of(store: &str, most: usize) -> Self {
         match store {
             "file" => Self::InPlace,
-            _ => Self::Apart(Arc::new(Semaphore::new(most))),
+            _ => Self::Apart { permits: Arc::new(Semaphore::new(most)), renewing: Arc::default() },
         }
     }
 
@@ -93,7 +99,7 @@ impl Reads {
     pub async fn get(&self, generation: &Arc<Generation>, key: &str) -> Result<Option<Vec<u8>>> {
         match self {
             Self::InPlace => generation.reader.get(key.as_bytes()),
-            Self::Apart(permits) => {
+            Self::Apart { permits, .. } => {
                 let key = key.to_owned();
                 apart(permits, generation, move |reader| reader.get(key.as_bytes())).await
             }
@@ -116,11 +122,29 @@ impl Reads {
                 }
                 Ok(values)
             }
-            Self::Apart(permits) => {
+            Self::Apart { permits, .. } => {
                 let keys: Vec<String> = keys.iter().copied().map(str::to_owned).collect();
                 apart(permits, generation, move |reader| reader.mget(&as_bytes(&keys))).await
             }
         }
+    }
+
+    /// What is held after what was held can't be read any more: in a server a generation is removed under its
+    /// readers, where the pointer flips faster than it is looked at. `None` where the same is held. A file that is
+    /// removed can still be read.
+    pub async fn renewed(&self, followed: &Arc<Followed>, held: &Arc<Held>) -> Option<Arc<Held>> {
+        let Self::Apart { renewing, .. } = self else { return None };
+        let _turn = renewing.lock().await;
+        let is_other = |now: &Arc<Held>| match (&now.active, &held.active) {
+            (Some(now), Some(held)) => !Arc::ptr_eq(now, held),
+            (now, held) => now.is_some() != held.is_some(),
+        };
+        if !is_other(&followed.held()) {
+            let followed = followed.clone();
+            // A panic has been told by then.
+            let _ = tokio::task::spawn_blocking(move || followed.look()).await;
+        }
+        Some(followed.held()).filter(is_other)
     }
 }
 

@@ -131,7 +131,9 @@ impl Serving {
         futures::future::join_all(followed.iter().map(look)).await;
         check_fallbacks(&served)?;
         let key_bytes = config.store.max_key_bytes();
+        let columns = followed.iter().filter_map(|followed| Some(followed.held().active.as_ref()?.key_columns()));
         let facts = openapi::Facts {
+            key_columns: columns.max().unwrap_or(1),
             tables: config.names.keys().map(String::as_str).collect(),
             needs_token: tokens.is_some(),
             key_bytes,

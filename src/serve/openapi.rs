@@ -13,6 +13,8 @@ pub struct Facts<'a> {
     pub needs_token: bool,
     /// The longest key, in bytes.
     pub key_bytes: usize,
+    /// The most columns that a key has.
+    pub key_columns: usize,
     /// What a client may cost.
     pub limits: &'a Limits,
 }
@@ -284,44 +286,9 @@ fn headers() -> Value {
 }
 
 fn schemas(facts: &Facts<'_>) -> Value {
-    let part = json!({ "type": ["string", "integer"] });
-    let text = json!({ "type": "string", "minLength": 1, "maxLength": facts.key_bytes });
-    let number = json!({ "type": "integer", "minimum": i64::MIN, "maximum": u64::MAX });
-    let about = json!({
-        "generation": { "type": ["integer", "null"], "minimum": 0 },
-        "as_of": { "type": ["string", "null"] },
-        "source": { "type": "string", "enum": ["current", "previous", "fallback"] },
-        "stale": { "type": "boolean" },
-    });
-    let mut arm = about.clone();
-    arm["table"] = json!({ "type": "string" });
-    let mut results = about;
-    results["table"] = json!({ "type": "string" });
-    results["arms"] = json!({
-        "type": "object",
-        "description": "Of a split, in place of the generation: one an arm that was asked",
-        "additionalProperties": {
-            "type": "object",
-            "properties": arm,
-            "required": ["table", "generation", "as_of", "source", "stale"],
-        },
-    });
-    results["results"] = json!({ "type": "array", "items": { "$ref": "#/components/schemas/Result" } });
     json!({
         "Value": { "type": "object", "description": "The value columns of the table, in their order" },
-        "Keys": {
-            "type": "object",
-            "properties": { "keys": {
-                "type": "array",
-                "maxItems": facts.limits.keys,
-                "items": {
-                    "description": "A text, a whole number, or the columns of a key of several",
-                    "anyOf": [text, number, { "type": "array", "minItems": 1, "items": part }],
-                },
-            } },
-            "required": ["keys"],
-            "additionalProperties": false,
-        },
+        "Keys": keys(facts),
         "Result": {
             "type": "object",
             "properties": {
@@ -333,7 +300,7 @@ fn schemas(facts: &Facts<'_>) -> Value {
             },
             "required": ["key", "source", "value"],
         },
-        "Results": { "type": "object", "properties": results, "required": ["table", "results"] },
+        "Results": results(),
         "Table": {
             "type": "object",
             "properties": {
@@ -360,4 +327,53 @@ fn schemas(facts: &Facts<'_>) -> Value {
             "required": ["type", "title", "status", "detail", "code"],
         },
     })
+}
+
+/// The body of a batch.
+fn keys(facts: &Facts<'_>) -> Value {
+    let text = json!({ "type": "string", "minLength": 1, "maxLength": facts.key_bytes });
+    let number = json!({ "type": "integer", "minimum": i64::MIN, "maximum": u64::MAX });
+    let mut key = vec![text, number];
+    if facts.key_columns > 1 {
+        let part = json!({ "type": ["string", "integer"], "minLength": 1 });
+        key.push(json!({ "type": "array", "minItems": 2, "maxItems": facts.key_columns, "items": part }));
+    }
+    json!({
+        "type": "object",
+        "properties": { "keys": {
+            "type": "array",
+            "maxItems": facts.limits.keys,
+            "items": {
+                "description": "A text, a whole number, or the columns of a key of several",
+                "anyOf": key,
+            },
+        } },
+        "required": ["keys"],
+        "additionalProperties": false,
+    })
+}
+
+/// The answer to a batch.
+fn results() -> Value {
+    let about = json!({
+        "generation": { "type": ["integer", "null"], "minimum": 0 },
+        "as_of": { "type": ["string", "null"] },
+        "source": { "type": "string", "enum": ["current", "previous", "fallback"] },
+        "stale": { "type": "boolean" },
+    });
+    let mut arm = about.clone();
+    arm["table"] = json!({ "type": "string" });
+    let mut results = about;
+    results["table"] = json!({ "type": "string" });
+    results["arms"] = json!({
+        "type": "object",
+        "description": "Of a split, in place of the generation: one an arm that was asked",
+        "additionalProperties": {
+            "type": "object",
+            "properties": arm,
+            "required": ["table", "generation", "as_of", "source", "stale"],
+        },
+    });
+    results["results"] = json!({ "type": "array", "items": { "$ref": "#/components/schemas/Result" } });
+    json!({ "type": "object", "properties": results, "required": ["table", "results"] })
 }

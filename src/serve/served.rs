@@ -1,14 +1,16 @@
 //! What is served under a name, and what is answered where a key or a generation is missing.
 
-use super::followed::Followed;
+use super::followed::{Followed, Held};
 use super::generation::{Generation, Reads};
 use super::problem::{Kind, Problem};
 use super::split::Split;
+use crate::error::{Error, ErrorKind};
 use axum::body::Bytes;
 use axum::http::HeaderValue;
 use prometheus_client::metrics::counter::Counter;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use tokio::time::{Instant, timeout_at};
 
 /// A name that can be asked for.
 pub struct Served {
@@ -126,82 +128,115 @@ impl Served {
     }
 }
 
+/// Why no generation gave an answer.
+enum Unread {
+    /// Nothing is open, or what is open is damaged or was removed.
+    Gone,
+    /// The store can't be reached; that may pass.
+    Away,
+}
+
 impl Arm {
-    /// The value of a key, or what stands in for it.
+    /// The value of a key, or what stands in for it, by the time `until`.
     ///
     /// # Errors
     /// A problem where no generation can be read and there is no fallback.
-    pub async fn get(&self, policy: &Policy, key: &str) -> Result<Answer, Problem> {
-        let held = self.followed.held();
-        let served = if held.is_current { Source::Current } else { Source::Previous };
-        for (generation, source) in [(&held.active, served), (&held.previous, Source::Previous)] {
-            let Some(generation) = generation else { continue };
-            match self.reads.get(generation, key).await {
-                Ok(Some(value)) => return Ok(self.hit(policy, value, source, generation)),
-                Ok(None) => {
-                    let before = held
-                        .previous
-                        .as_ref()
-                        .filter(|before| policy.previous_when_missing && !Arc::ptr_eq(before, generation));
-                    if let Some(before) = before {
-                        match self.reads.get(before, key).await {
-                            Ok(Some(value)) => return Ok(self.hit(policy, value, Source::Previous, before)),
-                            Ok(None) => {}
-                            Err(error) => self.followed.unreadable(before, &error),
-                        }
-                    }
-                    return Ok(self.miss(policy, Some(generation)));
-                }
-                Err(error) => self.followed.unreadable(generation, &error),
+    pub async fn get(&self, policy: &Policy, key: &str, until: Instant) -> Result<Answer, Problem> {
+        let asked = async {
+            let held = self.followed.held();
+            match self.ask(policy, &held, key).await {
+                Err(Unread::Gone) => match self.reads.renewed(&self.followed, &held).await {
+                    Some(renewed) => self.ask(policy, &renewed, key).await,
+                    None => Err(Unread::Gone),
+                },
+                answer => answer,
             }
-        }
-        match policy.fallback {
-            Some(_) => Ok(self.miss(policy, None)),
-            None => Err(self.nothing()),
+        };
+        match timeout_at(until, asked).await {
+            Ok(Ok(answer)) => Ok(answer),
+            unread if policy.fallback.is_none() => Err(self.nothing(unread.is_err())),
+            _ => Ok(self.miss(policy, None)),
         }
     }
 
-    /// The values of keys, or what stands in for them; all of one generation but where an item says otherwise.
+    async fn ask(&self, policy: &Policy, held: &Held, key: &str) -> Result<Answer, Unread> {
+        for (generation, source) in held.in_turn() {
+            match self.reads.get(generation, key).await {
+                Ok(Some(value)) => return Ok(self.hit(policy, value, source, generation)),
+                Ok(None) => {
+                    let Some(before) = held.before(generation).filter(|_| policy.previous_when_missing) else {
+                        return Ok(self.miss(policy, Some(generation)));
+                    };
+                    return Ok(match self.reads.get(before, key).await {
+                        Ok(Some(value)) => self.hit(policy, value, Source::Previous, before),
+                        Ok(None) => self.miss(policy, Some(generation)),
+                        Err(error) => {
+                            self.followed.unreadable(before, &error);
+                            self.miss(policy, Some(generation))
+                        }
+                    });
+                }
+                Err(error) => self.unread(generation, &error)?,
+            }
+        }
+        Err(Unread::Gone)
+    }
+
+    /// The values of keys, or what stands in for them, by the time `until`; all of one generation but where an item
+    /// says otherwise.
     ///
     /// # Errors
     /// As [`Arm::get`].
-    pub async fn mget(&self, policy: &Policy, keys: &[&str]) -> Result<Answers, Problem> {
-        let held = self.followed.held();
-        let served = if held.is_current { Source::Current } else { Source::Previous };
-        for (generation, source) in [(&held.active, served), (&held.previous, Source::Previous)] {
-            let Some(generation) = generation else { continue };
+    pub async fn mget(&self, policy: &Policy, keys: &[&str], until: Instant) -> Result<Answers, Problem> {
+        let asked = async {
+            let held = self.followed.held();
+            match self.ask_all(policy, &held, keys).await {
+                Err(Unread::Gone) => match self.reads.renewed(&self.followed, &held).await {
+                    Some(renewed) => self.ask_all(policy, &renewed, keys).await,
+                    None => Err(Unread::Gone),
+                },
+                answers => answers,
+            }
+        };
+        match timeout_at(until, asked).await {
+            Ok(Ok(answers)) => return Ok(answers),
+            unread if policy.fallback.is_none() => return Err(self.nothing(unread.is_err())),
+            _ => {}
+        }
+        let missing = Item { value: None, source: Source::Missing, generation: None };
+        let mut items = vec![missing; keys.len()];
+        self.count(policy, &mut items, false);
+        Ok(Answers { generation: None, source: Source::Fallback, is_stale: false, items })
+    }
+
+    async fn ask_all(&self, policy: &Policy, held: &Held, keys: &[&str]) -> Result<Answers, Unread> {
+        for (generation, source) in held.in_turn() {
             let values = match self.reads.mget(generation, keys).await {
                 Ok(values) => values,
                 Err(error) => {
-                    self.followed.unreadable(generation, &error);
+                    self.unread(generation, &error)?;
                     continue;
                 }
             };
-            let mut items: Vec<Item> = values
-                .into_iter()
-                .map(|value| match value {
-                    Some(value) => Item { value: Some(value.into()), source, generation: None },
-                    None => Item { value: None, source: Source::Missing, generation: None },
-                })
-                .collect();
-            let before = held
-                .previous
-                .as_ref()
-                .filter(|before| policy.previous_when_missing && !Arc::ptr_eq(before, generation));
-            if let Some(before) = before {
+            let item = |value: Option<Vec<u8>>| match value {
+                Some(value) => Item { value: Some(value.into()), source, generation: None },
+                None => Item { value: None, source: Source::Missing, generation: None },
+            };
+            let mut items: Vec<Item> = values.into_iter().map(item).collect();
+            if let Some(before) = held.before(generation).filter(|_| policy.previous_when_missing) {
                 self.fill(before, keys, &mut items).await;
             }
             let is_stale = policy.is_stale(generation);
             self.count(policy, &mut items, is_stale);
             return Ok(Answers { generation: Some(generation.clone()), source, is_stale, items });
         }
-        if policy.fallback.is_none() {
-            return Err(self.nothing());
-        }
-        let missing = Item { value: None, source: Source::Missing, generation: None };
-        let mut items = vec![missing; keys.len()];
-        self.count(policy, &mut items, false);
-        Ok(Answers { generation: None, source: Source::Fallback, is_stale: false, items })
+        Err(Unread::Gone)
+    }
+
+    /// Counts that a generation could not be read. Where its store is away, the other generations are as well.
+    fn unread(&self, generation: &Generation, error: &Error) -> Result<(), Unread> {
+        self.followed.unreadable(generation, error);
+        if error.kind() == ErrorKind::Transient { Err(Unread::Away) } else { Ok(()) }
     }
 
     /// Asks the previous generation for the keys that have no value.
@@ -280,8 +315,14 @@ impl Arm {
         Answer { value, source, generation: generation.cloned(), is_stale: false }
     }
 
-    fn nothing(&self) -> Problem {
+    fn nothing(&self, is_late: bool) -> Problem {
         let table = &self.followed.table.name;
+        if is_late {
+            return Problem::new(
+                Kind::StoreTooSlow,
+                format!("the store of the lookup table {table} did not answer in time"),
+            );
+        }
         let why = match self.followed.held().active {
             Some(_) => "what is published can't be read",
             None => "nothing is published, or it can't be read",

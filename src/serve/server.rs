@@ -22,8 +22,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Instant, SystemTime};
-use tokio::time::timeout_at;
+use std::time::SystemTime;
+use tokio::time::{Instant, timeout_at};
 
 /// How much more of a body that is too long is read, so that its sender gets to read the refusal.
 const DISCARDED_BYTES: usize = 8 << 20;
@@ -92,8 +92,13 @@ impl Server {
             Route::Metrics => self.metrics(),
             Route::OpenApi => Ok(whole(StatusCode::OK, "application/json", self.openapi.clone())),
             Route::Unknown => Err(Problem::new(Kind::NoSuchRoute, "the paths are described by /openapi.json")),
-            Route::OtherMethod => Err(Problem::new(Kind::MethodNotAllowed, "the paths are described by /openapi.json")),
+            Route::OtherMethod => Ok(other_method(request.uri().path())),
         }
+    }
+
+    /// When a request that has just come has to be answered.
+    fn until(&self) -> Instant {
+        Instant::now() + self.limits.request_timeout.get()
     }
 
     fn admits(&self, headers: &HeaderMap) -> bool {
@@ -114,18 +119,17 @@ impl Server {
         let served = self.served(&unescaped(table)?)?;
         let key = checked(unescaped(key.unwrap_or_default())?, self.key_bytes)?;
         let arm = &served.arms[served.arm_of(&key)];
-        let deadline = tokio::time::Instant::now() + self.limits.request_timeout.get();
-        let answer = timeout_at(deadline, arm.get(&served.policy, &key)).await.map_err(too_slow)??;
+        let answer = arm.get(&served.policy, &key, self.until()).await?;
         Ok(of_key(served, arm, &key, answer))
     }
 
     async fn mget(&self, request: Request) -> Result<Response<Body>, Problem> {
-        let deadline = tokio::time::Instant::now() + self.limits.request_timeout.get();
+        let until = self.until();
         let table = unescaped(parts(request.uri().path()).0)?.into_owned();
-        let Some(name) = table.strip_suffix(MGET) else { return Ok(other_method("GET,HEAD")) };
+        let Some(name) = table.strip_suffix(MGET) else { return Ok(other_method(request.uri().path())) };
         let served = self.served(name)?;
         let late = |_| Problem::new(Kind::TooSlow, "the body did not come in time");
-        let body = timeout_at(deadline, self.body(request)).await.map_err(late)??;
+        let body = timeout_at(until, self.body(request)).await.map_err(late)??;
         let wrong = |source: serde_json::Error| Problem::new(Kind::InvalidBody, source.to_string());
         let batch: Batch<'_> = serde_json::from_slice(&body).map_err(wrong)?;
         let most = self.limits.keys;
@@ -140,15 +144,14 @@ impl Server {
             stored.map(|key| Cow::Owned(key.into_owned())).map_err(|problem| problem.of_key(index))
         };
         let keys: Vec<Cow<'_, str>> = batch.keys.into_iter().enumerate().map(key).collect::<Result<_, _>>()?;
-        let answers = timeout_at(deadline, answers(served, &keys)).await.map_err(too_slow)??;
-        Ok(of_keys(served, &keys, &answers))
+        Ok(of_keys(served, &keys, &answers(served, &keys, until).await?))
     }
 
     fn table(&self, path: &str) -> Result<Response<Body>, Problem> {
         let name = unescaped(parts(path).0)?;
         match self.served(&name) {
             Ok(served) => Ok(of_table(served)),
-            Err(_) if name.ends_with(MGET) => Ok(other_method("POST")),
+            Err(_) if name.ends_with(MGET) => Ok(other_method(path)),
             Err(problem) => Err(problem),
         }
     }
@@ -207,10 +210,10 @@ impl Server {
 }
 
 /// Asks each arm for its keys.
-async fn answers(served: &Served, keys: &[Cow<'_, str>]) -> Result<Vec<Part>, Problem> {
+async fn answers(served: &Served, keys: &[Cow<'_, str>], until: Instant) -> Result<Vec<Part>, Problem> {
     let keys = borrowed(keys);
     if served.split.is_none() {
-        let answers = served.arms[0].mget(&served.policy, &keys).await?;
+        let answers = served.arms[0].mget(&served.policy, &keys, until).await?;
         return Ok(vec![Part { arm: 0, places: (0..keys.len()).collect(), answers }]);
     }
     let mut places = vec![Vec::new(); served.arms.len()];
@@ -220,18 +223,19 @@ async fn answers(served: &Served, keys: &[Cow<'_, str>]) -> Result<Vec<Part>, Pr
     let mut parts = Vec::new();
     for (arm, places) in places.into_iter().enumerate().filter(|(_, places)| !places.is_empty()) {
         let asked: Vec<&str> = places.iter().map(|&place| keys[place]).collect();
-        let answers = served.arms[arm].mget(&served.policy, &asked).await?;
+        let answers = served.arms[arm].mget(&served.policy, &asked, until).await?;
         parts.push(Part { arm, places, answers });
     }
     Ok(parts)
 }
 
-fn too_slow(_: tokio::time::error::Elapsed) -> Problem {
-    Problem::new(Kind::StoreTooSlow, "the store did not answer in time")
-}
-
-/// The answer to a method that a path does not know, where the router can't tell.
-fn other_method(allowed: &'static str) -> Response<Body> {
+/// The answer to a method that a path does not know.
+fn other_method(path: &str) -> Response<Body> {
+    let is_mget = |table: &str| unescaped(table).is_ok_and(|table| table.ends_with(MGET));
+    let allowed = match parts(path) {
+        (table, None) if is_mget(table) => "POST",
+        _ => "GET,HEAD",
+    };
     let mut response = Problem::new(Kind::MethodNotAllowed, "the paths are described by /openapi.json").response();
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response

@@ -9,7 +9,7 @@ mod identities;
 mod job;
 mod proxy;
 mod sequences;
-mod server;
+pub mod server;
 
 use lakemill::error::{Error, ErrorKind, Result};
 use lakemill::lookup::{

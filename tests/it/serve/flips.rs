@@ -16,7 +16,7 @@ fn every_answer_belongs_to_one_generation_while_they_flip() {
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     // Generation g holds the mark g, and half of the time also keys of its own.
     let generation =
-        |mark: u64| publish(home.path(), "fraud", if mark % 2 == 0 { &keys } else { &keys[..100] }, 0.5, mark);
+        |mark: u64| publish(home.path(), "fraud", if mark.is_multiple_of(2) { &keys } else { &keys[..100] }, 0.5, mark);
     assert_eq!(generation(1).generation, 1);
     let file = config(home.path(), "");
     let server = Server::start(home.path(), &["--config", &file]);
@@ -38,7 +38,7 @@ fn every_answer_belongs_to_one_generation_while_they_flip() {
                             let key = keys[turn % keys.len()];
                             let answer = connection.get(&format!("/v1/fraud/{key}"));
                             let generation: u64 = answer.header("lakemill-generation").unwrap().parse().unwrap();
-                            let is_there = generation % 2 == 0 || turn % keys.len() < 100;
+                            let is_there = generation.is_multiple_of(2) || turn % keys.len() < 100;
                             let answer = answer.expect(if is_there { 200 } else { 404 });
                             if is_there {
                                 assert_eq!(answer.json()["mark"], generation, "{answer:?}");
@@ -52,7 +52,7 @@ fn every_answer_belongs_to_one_generation_while_they_flip() {
                             let results = json["results"].as_array().unwrap();
                             assert_eq!(results.len(), keys.len());
                             for (index, result) in results.iter().enumerate() {
-                                match generation % 2 == 0 || index < 100 {
+                                match generation.is_multiple_of(2) || index < 100 {
                                     true => assert_eq!(result["value"]["mark"], generation, "{result}"),
                                     false => assert!(result["value"].is_null(), "{result} of {generation}"),
                                 }

@@ -4,6 +4,7 @@ mod client;
 mod degraded;
 mod flips;
 mod hostile;
+mod redis;
 mod routes;
 mod schemathesis;
 mod server;

@@ -5,7 +5,7 @@ use crate::command::{Outcome, lakemill};
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt64Array};
 use arrow::compute::{sort_to_indices, take_record_batch};
 use lakemill::lookup::{
-    Columns, Flip, FlipNote, Load, LookupStore, LookupTable, Origin, Provenance, encoded_keys, lookup,
+    Base, Columns, Flip, FlipNote, KeyColumns, Load, LookupStore, LookupTable, Origin, Provenance, lookup,
 };
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
@@ -31,7 +31,7 @@ impl Server {
 
     pub fn start_with(home: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut command = command(home, args);
-        env.iter().for_each(|(name, value)| drop(command.env(name, value)));
+        command.envs(env.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -100,7 +100,7 @@ fn command(home: &Path, args: &[&str]) -> Command {
 /// A server that has to end by itself: because it refuses what it is told.
 pub fn refused(home: &Path, args: &[&str], env: &[(&str, &str)]) -> Outcome {
     let mut command = command(home, args);
-    env.iter().for_each(|(name, value)| drop(command.env(name, value)));
+    command.envs(env.iter().copied());
     let output = command.output().unwrap();
     Outcome {
         code: output.status.code().unwrap_or(-1),
@@ -145,8 +145,10 @@ pub fn publish_as_of(home: &Path, name: &str, keys: &[&str], (score, mark): (f64
 pub fn publish_rows(table: &LookupTable, rows: RecordBatch, (keys, run): (usize, u64), as_of: &str) -> Flip {
     let names: Vec<String> = rows.schema().fields().iter().map(|field| field.name().clone()).collect();
     let (key, values) = names.split_at(keys);
-    let order = sort_to_indices(&encoded_keys(&rows, key).unwrap(), None, None).unwrap();
-    let rows = take_record_batch(&rows, &order).unwrap();
+    let store = lookup(&table.store).unwrap();
+    let partitions = store.partitions(table, rows.num_rows() as u64, &Base::Nothing).unwrap();
+    let codes = KeyColumns::new(key, store.max_key_bytes()).sort_codes(&rows, partitions).unwrap();
+    let rows = take_record_batch(&rows, &sort_to_indices(&codes, None, None).unwrap()).unwrap();
     let provenance = Provenance {
         run_id: format!("run-{run}"),
         job: table.name.clone(),
@@ -156,10 +158,10 @@ pub fn publish_rows(table: &LookupTable, rows: RecordBatch, (keys, run): (usize,
         model_version: 3,
         keep: "latest".into(),
     };
-    let expected = store().current(table).unwrap();
+    let expected = store.current(table).unwrap();
     let columns = Columns { schema: &rows.schema(), key, values };
-    let mut load =
-        Load::begin(store(), table, &columns, Origin::replacing(provenance), &format!("attempt-{run}")).unwrap();
+    let origin = Origin { partitions, ..Origin::replacing(provenance) };
+    let mut load = Load::begin(store, table, &columns, origin, &format!("attempt-{run}")).unwrap();
     load.push(&rows).unwrap();
     load.verify().unwrap().seal(&hours_ago(0)).unwrap().flip(expected, 3, &note()).unwrap()
 }
