@@ -39,6 +39,9 @@ _BATCH_KEYS = 1000
 #: How often a read starts again because the table was published anew under it.
 _TRIES = 32
 
+#: By so much the clocks of this machine and of a server may differ, where keys end by both.
+_CLOCKS_APART = datetime.timedelta(seconds=5)
+
 KeyPart = Union[str, int, bool, datetime.date]
 Key = Union[KeyPart, Tuple[KeyPart, ...]]
 Value = Dict[str, Any]
@@ -234,9 +237,11 @@ class LookupTable:
             # is a missing key known to be missing.
             is_sure = generation.stays or None not in values or self._store.current() == metadata.generation
             if is_sure:
-                # Looked at last: where keys have been removed because their time was over, it is over now.
+                # Looked at last: where keys have been removed because their time was over, it is over now;
+                # by the server's clock it may be over a little earlier.
                 expires_at = metadata.expires_at
-                if expires_at is not None and _now() >= expires_at:
+                early = _CLOCKS_APART if None in values and not generation.stays else datetime.timedelta(0)
+                if expires_at is not None and _now() + early >= expires_at:
                     raise Expired(f"{self._table}: generation {metadata.generation} has ended at {expires_at}")
                 return values, metadata
             with self._lock:

@@ -7,7 +7,7 @@ mod crash;
 mod faults;
 mod identities;
 mod proxy;
-mod server;
+pub mod server;
 
 use lakemill::error::{Error, ErrorKind, Result};
 use lakemill::lookup::{
