@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 fn batch(columns: &[(&str, ArrayRef)]) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns.iter().map(|(name, array)| (*name, array.clone(), true))).unwrap()
@@ -223,6 +224,36 @@ fn tells_what_cannot_be_read(language: Language) {
     });
 }
 
+fn tells_what_has_expired(language: Language) {
+    for &kind in Kind::ALL {
+        let (Some(place), Some(mut reader)) = (Place::new(kind), Reader::start(language)) else { continue };
+        let place = place.good_for(2);
+        place.publish(&rows(&numbered(100), 1), 1, 3);
+        std::thread::sleep(Duration::from_millis(2500));
+        // A server has removed the values by now, and what is left says why.
+        reader.open(&place, 0);
+        for key in ["customer 1", "no such key"] {
+            let get = json!({ "do": "get", "keys": [text(key)] });
+            assert_eq!(refusal(&reader.ask(&get)), "Expired", "{language:?} {place:?} {key}");
+        }
+
+        place.publish(&rows(&numbered(100), 2), 1, 3);
+        place.edit_metadata(|metadata| {
+            metadata["ttl_secs"] = json!(60);
+            let ends = chrono::Utc::now() + Duration::from_secs(4);
+            metadata["published_at"] = json!((ends - Duration::from_secs(60)).to_rfc3339());
+        });
+        reader.open(&place, 0);
+        let answer = reader.ask(&json!({ "do": "get", "keys": [text("no such key")] }));
+        if kind == Kind::File {
+            // Unless this machine was so slow that it has expired.
+            assert!(answer["values"] == json!([null]) || refusal(&answer) == "Expired", "{language:?}: {answer}");
+        } else {
+            assert_eq!(refusal(&answer), "Expired", "{language:?} {place:?} believes its own clock");
+        }
+    }
+}
+
 fn tells_what_is_damaged(language: Language) {
     with_each(language, &[Kind::File], |reader, place| {
         place.publish(&rows(&numbered(5000), 1), 1, 3);
@@ -279,6 +310,7 @@ in_every_language! {
     looks_at_the_pointer_when_it_is_due,
     moves_on_when_a_generation_has_gone,
     tells_what_cannot_be_read,
+    tells_what_has_expired,
     tells_what_is_damaged,
 }
 

@@ -76,6 +76,13 @@ impl Place {
         Self { kind, store: lookup(&table.store).unwrap(), table: table.with(options), location, home }
     }
 
+    /// What is published from now on is good for so long.
+    #[must_use]
+    pub fn good_for(self, ttl_secs: u64) -> Self {
+        let options = LookupOptions { ttl_secs: Some(ttl_secs), ..self.table.options.clone() };
+        Self { table: self.table.with(options), ..self }
+    }
+
     pub fn location(&self) -> &str {
         &self.location
     }
