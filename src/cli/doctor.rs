@@ -5,7 +5,9 @@ use super::job::JobArgs;
 use super::ui::{pairs, table};
 use crate::engine::run_id::attempt_id;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::job::LookupSpec;
 use crate::lake::{Identity, Location, clock_offset, identity, probe};
+use crate::lookup::{LookupOptions, LookupTable, lookup};
 use chrono::TimeDelta;
 use clap::Args as ClapArgs;
 use serde::Serialize;
@@ -63,18 +65,64 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<()> {
         }
         Ok(examined)
     })?;
+    let server = session.engine.runtime.run(session.engine.runtime.block({
+        let spec = job.spec.clone();
+        move || Ok(spec.lookup.as_ref().and_then(|lookup| examine_server(&spec.name, lookup)))
+    }))?;
     session.meter.clear();
     let failed = examined.iter().find_map(|place| Some((place, place.kind?)));
+    let failed = failed.map(|(place, kind)| (place.place.as_str(), kind));
+    let failed = failed.or_else(|| Some(("lookup", server.as_ref()?.kind?)));
     let status = if failed.is_some() { "failed" } else { "done" };
-    session
-        .ui
-        .show(&serde_json::json!({ "status": status, "job": job.spec.name, "places": examined }), || text(&examined))?;
+    let result = serde_json::json!({ "status": status, "job": job.spec.name, "places": examined, "lookup": server });
+    session.ui.show(&result, || text(&examined) + &server.as_ref().map(server_text).unwrap_or_default())?;
     match failed {
-        Some((place, kind)) => {
-            Err(Error::new(kind, "not everything that the job needs works").with("place", &place.place))
-        }
+        Some((place, kind)) => Err(Error::new(kind, "not everything that the job needs works").with("place", place)),
         None => Ok(()),
     }
+}
+
+/// The server of a job's lookup table.
+#[derive(Serialize)]
+struct Server {
+    facts: serde_json::Map<String, serde_json::Value>,
+    error: Option<Told>,
+    #[serde(skip)]
+    kind: Option<ErrorKind>,
+}
+
+/// What is found at the server that keeps the lookup table; `None` where no server does.
+fn examine_server(name: &str, spec: &LookupSpec) -> Option<Server> {
+    let mut options = LookupOptions::default();
+    options.prefix = spec.prefix.clone().unwrap_or(options.prefix);
+    let table = LookupTable::of_server(name, spec.store.value()).with(options);
+    let examined = lookup(spec.store.value()).and_then(|store| store.examine(&table));
+    let (facts, error) = match examined {
+        Ok(facts) if facts.is_empty() => return None,
+        Ok(facts) => (facts, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
+    let denied = facts.iter().any(|(_, fact)| fact.starts_with("NO: "));
+    let kind = error.as_ref().map(Error::kind).or(denied.then_some(ErrorKind::Failed));
+    let facts = facts.into_iter().map(|(name, fact)| (name.to_owned(), fact.into())).collect();
+    Some(Server { facts, error: error.as_ref().map(Told::from), kind })
+}
+
+fn server_text(server: &Server) -> String {
+    let facts: Vec<(&str, String)> =
+        server.facts.iter().map(|(name, fact)| (name.as_str(), fact.as_str().unwrap_or_default().to_owned())).collect();
+    let mut text = format!("\n\nlookup table\n{}", pairs(&facts));
+    if let Some(error) = &server.error {
+        text.push_str(&error_text("lookup table", error));
+    }
+    text
+}
+
+fn error_text(place: &str, error: &Told) -> String {
+    let mut text = format!("\n\n{place}: {}", error.message);
+    error.reasons.iter().for_each(|reason| text.push_str(&format!("\n  because: {reason}")));
+    error.hint.iter().for_each(|hint| text.push_str(&format!("\n  hint: {hint}")));
+    text
 }
 
 async fn examine(place: &str, written: &str, root: &std::path::Path, name: Option<String>) -> Examined {
@@ -149,9 +197,7 @@ fn text(examined: &[Examined]) -> String {
             ));
         }
         let Some(error) = &place.error else { continue };
-        text.push_str(&format!("\n\n{}: {}", place.place, error.message));
-        error.reasons.iter().for_each(|reason| text.push_str(&format!("\n  because: {reason}")));
-        error.hint.iter().for_each(|hint| text.push_str(&format!("\n  hint: {hint}")));
+        text.push_str(&error_text(&place.place, error));
     }
     text
 }

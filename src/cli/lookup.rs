@@ -4,7 +4,7 @@ mod generations;
 
 use super::ui::{bytes, count, pairs, print};
 use super::{Home, Session};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::lake::check_name;
 use crate::lookup::{
     DEFAULT_PREFIX, GenerationMetadata, KeyColumns, LookupOptions, LookupReader, LookupStore, LookupTable, lookup,
@@ -183,7 +183,7 @@ impl Place {
     fn read(&self, session: &Session, name: &str, which: &Which) -> Result<Box<dyn LookupReader>> {
         let Opened { store, table } = self.open(name)?;
         let reader = match which.generation {
-            Some(generation) => session.blocking(move || store.open_generation(&table, generation))?,
+            Some(generation) => session.blocking(move || open_generation(store, &table, generation))?,
             None => {
                 let opened = session.blocking(move || store.open(&table))?;
                 opened.map_or_else(|| Err(self.nothing(session, name)), Ok)?
@@ -206,6 +206,28 @@ impl Place {
             None => error.hint("`lakemill score` publishes a job's lookup table; is this its home?"),
         }
     }
+}
+
+/// A generation by a number that somebody has typed.
+fn open_generation(
+    store: &'static dyn LookupStore,
+    table: &LookupTable,
+    generation: u64,
+) -> Result<Box<dyn LookupReader>> {
+    let error = match store.open_generation(table, generation) {
+        Err(error) if error.kind() == ErrorKind::Verification => error,
+        opened => return opened,
+    };
+    let kept: Vec<u64> = store.generations(table)?.iter().map(|metadata| metadata.generation).collect();
+    if kept.contains(&generation) {
+        return Err(error);
+    }
+    let kept: Vec<String> = kept.iter().map(u64::to_string).collect();
+    let hint = if kept.is_empty() { "none is kept".to_owned() } else { format!("kept are: {}", kept.join(", ")) };
+    Err(Error::usage("there is no such generation")
+        .with("table", &table.name)
+        .with("generation", generation)
+        .hint(hint))
 }
 
 impl Session {

@@ -172,6 +172,15 @@ pub trait LookupStore: Sync {
     /// # Errors
     /// A failure of the store.
     fn gc(&self, table: &LookupTable, keep: usize) -> Result<Collected>;
+
+    /// What can be said of the server that keeps the table, and of what may be done there, for `doctor`;
+    /// nothing where there is no server.
+    ///
+    /// # Errors
+    /// What reaching it fails with.
+    fn examine(&self, _table: &LookupTable) -> Result<Vec<(&'static str, String)>> {
+        Ok(Vec::new())
+    }
 }
 
 /// A generation while it is loaded: complete for nobody yet.

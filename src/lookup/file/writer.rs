@@ -6,6 +6,7 @@ use super::environment::{Pairs, create_pairs, open_pairs, scan};
 use super::{DATA, disk, lmdb_failed};
 use crate::error::{Error, Result};
 use crate::lookup::{Checksum, Contents};
+use heed::types::Bytes;
 use heed::{Env, EnvFlags, EnvOpenOptions, MdbError, PutFlags, WithoutTls};
 use std::cmp::Ordering;
 use std::fs;
@@ -145,12 +146,20 @@ impl Target {
     }
 
     fn try_write(&self, chunk: &Chunk, appends: bool) -> heed::Result<()> {
-        // Appending fills pages to the brim and finds its place without a search.
-        let flags = if appends { PutFlags::APPEND } else { PutFlags::empty() };
         let mut txn = self.env.write_txn()?;
+        if appends {
+            // Appending fills pages to the brim, and one cursor finds its place without a search.
+            let mut end = self.pairs.iter_mut(&mut txn)?;
+            for (key, value, _) in chunk.iter() {
+                // SAFETY: nothing that is put was borrowed from the database.
+                unsafe { end.put_current_with_options::<Bytes>(PutFlags::APPEND, key, value)? };
+            }
+            drop(end);
+            return txn.commit();
+        }
         for (key, value, change) in chunk.iter() {
             match change {
-                Change::Put => self.pairs.put_with_flags(&mut txn, flags, key, value)?,
+                Change::Put => self.pairs.put(&mut txn, key, value)?,
                 Change::Delete => drop(self.pairs.delete(&mut txn, key)?),
             }
         }

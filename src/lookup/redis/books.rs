@@ -54,19 +54,22 @@ redis.call('HSET', KEYS[2], ARGV[1], entry)
 redis.call('HDEL', KEYS[1], ARGV[1])
 return 1";
 
-/// Makes garbage of the sealed generations up to the current one, beyond the newest `keep`.
+/// Makes garbage of the sealed generations after `before`, which were rolled back from, and of those up to the current one
+/// beyond the newest `keep`.
 const RETIRE: &str = "
-local function retire(current, sealed, garbage, keep)
+local function retire(current, before, sealed, garbage, keep)
   local numbers, retired, kept = redis.call('HKEYS', sealed), {}, 0
   table.sort(numbers, function(a, b) return tonumber(a) > tonumber(b) end)
   for _, number in ipairs(numbers) do
-    if tonumber(number) <= tonumber(current) then
+    local is_old = tonumber(number) > before and number ~= current
+    if tonumber(number) <= tonumber(current) and not is_old then
       kept = kept + 1
-      if kept > keep and number ~= current then
-        redis.call('HSET', garbage, number, redis.call('HGET', sealed, number))
-        redis.call('HDEL', sealed, number)
-        table.insert(retired, number)
-      end
+      is_old = kept > keep and number ~= current
+    end
+    if is_old then
+      redis.call('HSET', garbage, number, redis.call('HGET', sealed, number))
+      redis.call('HDEL', sealed, number)
+      table.insert(retired, number)
     end
   end
   return retired
@@ -83,7 +86,7 @@ redis.call('HSET', KEYS[3], ARGV[2], entry)
 redis.call('HDEL', KEYS[2], ARGV[2])
 redis.call('RPUSH', KEYS[5], ARGV[4])
 redis.call('LTRIM', KEYS[5], -tonumber(ARGV[5]), -1)
-local result = retire(ARGV[2], KEYS[3], KEYS[4], tonumber(ARGV[3]))
+local result = retire(ARGV[2], tonumber(current) or 0, KEYS[3], KEYS[4], tonumber(ARGV[3]))
 table.insert(result, 1, 'done')
 return result";
 
@@ -101,7 +104,7 @@ return {'done'}";
 const COLLECT: &str = "
 local current = redis.call('GET', KEYS[1])
 if not current then return {'done'} end
-local result = retire(current, KEYS[2], KEYS[3], tonumber(ARGV[1]))
+local result = retire(current, math.huge, KEYS[2], KEYS[3], tonumber(ARGV[1]))
 table.insert(result, 1, 'done')
 return result";
 

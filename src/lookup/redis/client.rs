@@ -25,11 +25,6 @@ impl Batch {
         self.commands.len()
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.commands.is_empty()
-    }
-
     /// Adds a command about `key`.
     pub fn push(&mut self, name: &[u8], key: &[u8], rest: &[&[u8]]) {
         let mut adding = self.adding(name, key, rest.len());
@@ -173,26 +168,35 @@ impl Client {
     /// # Errors
     /// As [`Client::run`], except for refusals.
     pub fn everywhere(&mut self, parts: &[&[u8]]) -> Result<Vec<(Node, Reply)>> {
-        self.explored()?;
         let mut bytes = Vec::new();
         command(&mut bytes, parts);
         let mut patience = self.patience();
+        loop {
+            let why = match self.explore()? {
+                Some(why) => why,
+                None => match self.asked_everywhere(&bytes)? {
+                    Ok(replies) => return Ok(replies),
+                    // Another node may have taken over: who they are is asked again.
+                    Err(why) => why,
+                },
+            };
+            patience.pause(why)?;
+        }
+    }
+
+    /// One try; the inner error may pass.
+    fn asked_everywhere(&mut self, bytes: &[u8]) -> Result<Result<Vec<(Node, Reply)>>> {
         let mut replies = Vec::new();
         for node in self.server.primaries() {
-            loop {
-                let asked = self
-                    .connected(&node)
-                    .and_then(|link| link.send(&bytes).and_then(|()| link.reply()).map_err(Broken::Lost));
-                match asked {
-                    Ok(reply) => break replies.push((node, reply)),
-                    Err(broken) => {
-                        let why = self.broken(&node, broken)?;
-                        patience.pause(why)?;
-                    }
-                }
+            let asked = self
+                .connected(&node)
+                .and_then(|link| link.send(bytes).and_then(|()| link.reply()).map_err(Broken::Lost));
+            match asked {
+                Ok(reply) => replies.push((node, reply)),
+                Err(broken) => return self.broken(&node, broken).map(Err),
             }
         }
-        Ok(replies)
+        Ok(Ok(replies))
     }
 
     /// One try of the open commands; gives why some of them are still open and have to wait.
@@ -311,15 +315,6 @@ impl Client {
             }
             Broken::Lost(source) => Ok(self.server.unreachable(node, source)),
         }
-    }
-
-    /// Finds out who keeps what, unless that is known, and waits for it.
-    fn explored(&mut self) -> Result<()> {
-        let mut patience = self.patience();
-        while let Some(why) = self.explore()? {
-            patience.pause(why)?;
-        }
-        Ok(())
     }
 
     /// Finds out who keeps what, unless that is known; gives why it could not be asked now.

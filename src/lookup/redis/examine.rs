@@ -1,7 +1,8 @@
-//! What can be said of a server without changing anything in it.
+//! What can be said of a server: its settings, its room, and what the user may do there.
 
-use super::client::Client;
-use super::refused::error as refused;
+use super::client::{Batch, Client, refusal};
+use super::layout::Names;
+use super::room::info;
 use super::wire::Reply;
 use crate::error::Result;
 
@@ -28,7 +29,7 @@ pub fn compact(client: &mut Client) -> Result<Compact> {
             Reply::Texts(settings) => settings,
             // Some services have no CONFIG at all.
             Reply::Error(no) if no.code == "NOPERM" || no.code == "ERR" => continue,
-            Reply::Error(no) => return Err(refused(&no, &client.server().words(&no))),
+            Reply::Error(no) => return Err(client.server().refused(&no)),
             _ => continue,
         };
         let number = |name: &str| {
@@ -47,4 +48,59 @@ pub fn compact(client: &mut Client) -> Result<Compact> {
         }));
     }
     Ok(least.unwrap_or(USUAL))
+}
+
+/// How long what is written to try the user's rights stays at most.
+const PROBE_MS: &[u8] = b"1000";
+
+/// What a server is, what room it has, and whether the user may publish there.
+///
+/// # Errors
+/// What the server fails with, except that the user may not ask.
+pub fn facts(client: &mut Client, names: &Names) -> Result<Vec<(&'static str, String)>> {
+    let server = client.server().address.to_string();
+    let nodes = info(client)?;
+    let compact = compact(client)?;
+    let kind = match client.server().primaries().len() {
+        _ if !client.server().is_cluster() => "single server".to_owned(),
+        primaries => format!("cluster of {primaries} primaries"),
+    };
+    let mut facts = vec![("server", server), ("kind", kind)];
+    match &nodes {
+        None => facts.push(("INFO", "not allowed: memory and restarts cannot be watched".to_owned())),
+        Some(nodes) => {
+            // Of a cluster: the node with the least room says the most.
+            let fullest = nodes.values().min_by_key(|info| info.free()).cloned().unwrap_or_default();
+            let most = match fullest.number("maxmemory") {
+                0 => "no limit".to_owned(),
+                most => format!("{} MiB at most", most >> 20),
+            };
+            let policy = fullest.text("maxmemory_policy");
+            let when_full = match fullest.evicts(true) {
+                false => format!("refuses writes ({policy})"),
+                true => format!("evicts keys ({policy}): set maxmemory-policy to noeviction for lookup tables"),
+            };
+            facts.push(("version", fullest.text("redis_version").to_owned()));
+            facts.push(("role", fullest.text("role").to_owned()));
+            facts.push(("memory", format!("{} MiB used, {most}", fullest.number("used_memory") >> 20)));
+            facts.push(("when full", when_full));
+        }
+    }
+    facts.push(("compact hashes", format!("up to {} fields of {} bytes", compact.fields, compact.bytes)));
+    facts.push(("read", allowed(client, |batch| batch.push(b"HGETALL", names.current().as_bytes(), &[]))?));
+    let probe = names.books("doctor");
+    facts.push(("write", allowed(client, |batch| batch.push(b"SET", probe.as_bytes(), &[b"1", b"PX", PROBE_MS]))?));
+    facts.push(("scripts", allowed(client, |batch| batch.script("return 1", &[probe.clone()], &[]))?));
+    allowed(client, |batch| batch.push(b"UNLINK", probe.as_bytes(), &[]))?;
+    Ok(facts)
+}
+
+/// `yes`, or why not.
+fn allowed(client: &mut Client, ask: impl FnOnce(&mut Batch)) -> Result<String> {
+    let mut batch = Batch::default();
+    ask(&mut batch);
+    let replies = client.attempt(&batch)?;
+    // A key of another type was found, and might have been read.
+    let no = replies.iter().find_map(refusal).filter(|no| no.code != "WRONGTYPE");
+    Ok(no.map_or_else(|| "yes".to_owned(), |no| format!("NO: {}", client.server().words(no))))
 }

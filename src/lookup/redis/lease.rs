@@ -91,15 +91,15 @@ pub fn this_process() -> Option<String> {
     named(std::process::id())
 }
 
-/// Whether an attempt of a process is known to have ended. One of another machine or container is not known.
-pub fn has_ended(attempt: &str, process: &str) -> bool {
+/// Whether an attempt of a process has ended, where that is known: of this process, and of another one of this machine
+/// and container that has itself ended.
+pub fn has_ended(attempt: &str, process: &str) -> Option<bool> {
     if this_process().as_deref() == Some(process) {
-        return !LIVING.lock().unwrap_or_else(PoisonError::into_inner).contains(attempt);
+        return Some(!LIVING.lock().unwrap_or_else(PoisonError::into_inner).contains(attempt));
     }
-    let Some(place) = place() else { return false };
-    let Some(rest) = process.strip_prefix(&place) else { return false };
-    let id = rest.split('/').nth(1).and_then(|id| id.parse().ok());
-    id.is_some_and(|id: u32| named(id).as_deref() != Some(process))
+    let rest = process.strip_prefix(&place()?)?;
+    let id: u32 = rest.split('/').nth(1)?.parse().ok()?;
+    (named(id).as_deref() != Some(process)).then_some(true)
 }
 
 fn place() -> Option<String> {
@@ -126,19 +126,19 @@ mod tests {
     #[test]
     fn a_process_that_has_ended_is_told_from_one_that_lives() {
         let Some(own) = this_process() else { return };
-        assert!(has_ended("one that has ended", &own));
+        assert_eq!(has_ended("one that has ended", &own), Some(true));
         let living = Living::begin("one that lives");
-        assert!(!has_ended("one that lives", &own));
+        assert_eq!(has_ended("one that lives", &own), Some(false));
         drop(living);
-        assert!(has_ended("one that lives", &own));
+        assert_eq!(has_ended("one that lives", &own), Some(true));
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let other = named(child.id()).unwrap();
-        assert!(!has_ended("x", &other));
+        assert_eq!(has_ended("x", &other), None);
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(has_ended("x", &other));
-        assert!(!has_ended("x", "another boot/pid:[1]/1/1"));
+        assert_eq!(has_ended("x", &other), Some(true));
+        assert_eq!(has_ended("x", "another boot/pid:[1]/1/1"), None);
         // The same number given again is another process.
-        assert!(has_ended("x", &format!("{own}0")));
+        assert_eq!(has_ended("x", &format!("{own}0")), Some(true));
     }
 }

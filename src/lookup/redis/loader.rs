@@ -207,8 +207,9 @@ impl Worker {
                     .with("server", &self.server.address)
                     .hint("another run may have removed what it had written; run again"));
             }
-            self.room.wait(&mut client, job.pairs.bytes() as u64)?;
-            tally.add(&self.writing.write(&mut client, &job)?);
+            if self.room.wait(&mut client, job.pairs.bytes() as u64)? {
+                tally.add(&self.writing.write(&mut client, &job)?);
+            }
         }
     }
 }

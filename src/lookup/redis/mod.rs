@@ -190,4 +190,8 @@ impl LookupStore for RedisStore {
         generations.retain(|generation| !dead.contains(generation));
         Ok(Collected { generations, attempts: dead.len() as u64, bytes: 0 })
     }
+    fn examine(&self, table: &LookupTable) -> Result<Vec<(&'static str, String)>> {
+        let Opened { names, mut client, .. } = open(table)?;
+        examine::facts(&mut client, &names)
+    }
 }

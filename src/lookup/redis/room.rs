@@ -44,6 +44,12 @@ impl Info {
         policy.starts_with("allkeys") || (with_ttl && policy.starts_with("volatile"))
     }
 
+    /// How many bytes are free.
+    pub fn free(&self) -> u64 {
+        let (used, most) = (self.number("used_memory"), self.number("maxmemory"));
+        if most == 0 { u64::MAX } else { most.saturating_sub(used) }
+    }
+
     /// How many bytes there is room for; 0 where nothing more should be sent now.
     fn room(&self, with_ttl: bool) -> u64 {
         let (used, most) = (self.number("used_memory"), self.number("maxmemory"));
@@ -104,6 +110,8 @@ struct Looked {
     room: u64,
     /// How many bytes were sent since.
     sent: u64,
+    /// Whether somebody has waited in vain.
+    is_over: bool,
 }
 
 /// Sent bytes may take so many times their number in the server.
@@ -130,30 +138,41 @@ impl Room {
             Some(_) => {}
         }
         let room = began.as_ref().map_or(u64::MAX, |nodes| least_room(nodes.values(), expires));
-        Ok(Self { began, expires, looked: Mutex::new(Looked { at: Instant::now(), room, sent: 0 }) })
+        Ok(Self { began, expires, looked: Mutex::new(Looked { at: Instant::now(), room, sent: 0, is_over: false }) })
     }
 
     /// Waits as long as the server is short of memory, before `bytes` are sent. Looks now and then, and the more often
-    /// the less room there is. Whoever waits holds up all others.
+    /// the less room there is. Whoever waits holds up all others, and where it has waited in vain they need not try:
+    /// false.
     ///
     /// # Errors
-    /// Budget: it stays so, or keys were evicted.
-    pub fn wait(&self, client: &mut Client, bytes: u64) -> Result<()> {
+    /// Budget: it stays so, or keys were evicted. Transient: a server was restarted.
+    pub fn wait(&self, client: &mut Client, bytes: u64) -> Result<bool> {
         if self.began.is_none() {
-            return Ok(());
+            return Ok(true);
         }
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.is_over {
+            return Ok(false);
+        }
         looked.sent += bytes;
         if looked.at.elapsed() < EVERY && looked.sent.saturating_mul(GROWTH) < looked.room {
-            return Ok(());
+            return Ok(true);
         }
+        let waited = self.room(client);
+        match waited {
+            Ok(room) => *looked = Looked { at: Instant::now(), room, sent: bytes, is_over: false },
+            Err(_) => looked.is_over = true,
+        }
+        waited.map(|_| true)
+    }
+
+    /// Waits until there is room; gives how much.
+    fn room(&self, client: &mut Client) -> Result<u64> {
         let mut patience = Patience::new(client.server().address.timeout);
         loop {
             match self.check(client)? {
-                Look::Room(room) => {
-                    *looked = Looked { at: Instant::now(), room, sent: bytes };
-                    return Ok(());
-                }
+                Look::Room(room) => return Ok(room),
                 Look::Short(short) => patience.pause(short)?,
             }
         }
@@ -174,7 +193,11 @@ impl Room {
         let Some(began) = &self.began else { return Ok(Look::Room(u64::MAX)) };
         let Some(now) = info(client)? else { return Ok(Look::Room(u64::MAX)) };
         for (node, info) in &now {
-            let Some(before) = began.get(node) else { continue };
+            let Some(before) = began.get(node) else {
+                return Err(Error::new(ErrorKind::Transient, "the nodes of the Redis cluster changed during the load")
+                    .with("server", node)
+                    .hint("after a failover what was loaded may be gone; run again"));
+            };
             let evicted = info.number("evicted_keys").saturating_sub(before.number("evicted_keys"));
             if info.text("run_id") != before.text("run_id") {
                 return Err(Error::new(ErrorKind::Transient, "the Redis server was restarted during the load")

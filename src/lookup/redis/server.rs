@@ -40,7 +40,7 @@ struct Topology {
 }
 
 /// Idle sets of connections that are kept.
-const KEPT_IDLE: usize = 16;
+const KEPT_IDLE: usize = 256;
 
 /// Servers of this process by their URLs, so that asking one again takes no new connection.
 static OPEN: LazyLock<Mutex<HashMap<Address, Arc<Server>>>> = LazyLock::new(Mutex::default);

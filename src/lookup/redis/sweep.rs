@@ -34,9 +34,11 @@ impl Sweep<'_> {
         let books = Books::of(self.names);
         let mut dead = Vec::new();
         for (generation, entry) in books.under_way(client)? {
-            // A process that has ended needs no waiting for its last sign of life to fade.
-            let is_known_dead = entry.process.as_deref().is_some_and(|process| has_ended(&entry.attempt, process));
-            if books.discard(client, generation, &entry.attempt, !is_known_dead)? {
+            // What is known needs no waiting for the last sign of life to fade.
+            let ended = entry.process.as_deref().and_then(|process| has_ended(&entry.attempt, process));
+            let is_discarded =
+                ended != Some(false) && books.discard(client, generation, &entry.attempt, ended.is_none())?;
+            if is_discarded {
                 dead.push(generation);
             }
         }

@@ -130,7 +130,17 @@ fn garbage_is_collected_and_what_lives_is_left() {
     let collected = store().gc(&table, usize::MAX).unwrap();
     assert_eq!((collected.generations, collected.attempts), (vec![6], 1));
     assert!(collected.bytes > 0);
-    let left = [".lock", ".staging-loading", "CURRENT", "flips.jsonl", "v=000001", "v=000002", "v=000003", "v=000004", "v=000005"];
+    let left = [
+        ".lock",
+        ".staging-loading",
+        "CURRENT",
+        "flips.jsonl",
+        "v=000001",
+        "v=000002",
+        "v=000003",
+        "v=000004",
+        "v=000005",
+    ];
     assert_eq!(names(&table.folder), left);
     drop(loading);
     // Of what was published, as many as asked; what was rolled back from can still be gone back to.

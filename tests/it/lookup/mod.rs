@@ -1,8 +1,10 @@
 //! Lookup tables: what keys and values look like, that a generation is all or nothing for readers,
 //! and that what crashes leave does no harm.
 
+mod bucket;
 mod commands;
 mod crash;
+mod damage;
 mod generations;
 mod modes;
 pub mod sequences;
@@ -22,7 +24,6 @@ use lakemill::lookup::{
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -206,7 +207,12 @@ fn keys_that_cannot_be_looked_up_are_refused() {
     let strings = |keys: Vec<Option<&str>>| -> ArrayRef { Arc::new(StringArray::from(keys)) };
 
     let error = refused(try_keys(strings(vec![Some("a"), None, None])), ErrorKind::Check, "null keys: 2 of 3 rows");
-    assert!(error.to_string().contains("column = key, example = {key: null, value: true}, example = {key: null, value: true}, table = fraud"), "{error}");
+    assert!(
+        error.to_string().contains(
+            "column = key, example = {key: null, value: true}, example = {key: null, value: true}, table = fraud"
+        ),
+        "{error}"
+    );
     refused(try_keys(strings(vec![Some("")])), ErrorKind::Check, "empty keys: 1 of 1 rows");
     let (fits, long) = ("x".repeat(511), "é".repeat(256));
     assert!(try_keys(strings(vec![Some(&fits)])).is_ok());
@@ -381,7 +387,11 @@ fn a_living_loader_is_left_alone() {
     slow.push(&rows).unwrap();
     let slow = slow.verify().unwrap().seal(SEALED_AT).unwrap();
     assert_eq!(slow.metadata().generation, 2);
-    refused(slow.flip(None, 3, &note("test")), ErrorKind::Conflict, "another run has published this lookup table meanwhile");
+    refused(
+        slow.flip(None, 3, &note("test")),
+        ErrorKind::Conflict,
+        "another run has published this lookup table meanwhile",
+    );
     assert_eq!(names(&table.folder), [".lock", "CURRENT", "flips.jsonl", "v=000001"]);
     refused(begin("../x"), ErrorKind::Failed, "an attempt's name is not a plain file name");
 }
@@ -394,7 +404,8 @@ fn one_of_many_flips_wins() {
     let sealed: Vec<Sealed> =
         (0..8).map(|i| seal(&table, &format!("attempt-{i}"), &[rows(&["a"], i)]).unwrap()).collect();
     let outcomes: Vec<Result<Flip>> = std::thread::scope(|scope| {
-        let flips: Vec<_> = sealed.into_iter().map(|sealed| scope.spawn(|| sealed.flip(Some(1), 5, &note("test")))).collect();
+        let flips: Vec<_> =
+            sealed.into_iter().map(|sealed| scope.spawn(|| sealed.flip(Some(1), 5, &note("test")))).collect();
         flips.into_iter().map(|flip| flip.join().unwrap()).collect()
     });
     let winners: Vec<u64> = outcomes.iter().flatten().map(|flip| flip.generation).collect();
@@ -461,64 +472,6 @@ fn old_generations_stay_as_many_as_asked() {
     // None to keep would leave nothing to read.
     seal(&table, "attempt", &[rows(&["a"], 6)]).unwrap().flip(Some(5), 0, &note("test")).unwrap();
     assert_eq!(names(&table.folder), [".lock", "CURRENT", "flips.jsonl", "v=000006"]);
-}
-
-#[test]
-fn damage_is_told_and_never_read() {
-    type Damage = fn(&Path);
-    let missing = "the generation is missing or incomplete";
-    let cases: &[(&str, Damage)] = &[
-        ("the pointer to the current generation is damaged", |t| fs::write(t.join("CURRENT"), "v=1\n").unwrap()),
-        ("the pointer to the current generation is damaged", |t| fs::write(t.join("CURRENT"), [0xff, 0]).unwrap()),
-        (missing, |t| fs::write(t.join("CURRENT"), "v=000007\n").unwrap()),
-        (missing, |t| fs::remove_dir_all(t.join("v=000001")).unwrap()),
-        (missing, |t| fs::remove_file(t.join("v=000001/generation.json")).unwrap()),
-        ("the generation's metadata is damaged", |t| fs::write(t.join("v=000001/generation.json"), "{").unwrap()),
-        ("the generation has format 1, this binary reads 2", |t| {
-            fs::write(t.join("v=000001/generation.json"), r#"{"format": 1}"#).unwrap();
-        }),
-        ("the generation's metadata is that of another one", |t| {
-            fs::rename(t.join("v=000001"), t.join("v=000002")).unwrap();
-            fs::write(t.join("CURRENT"), "v=000002\n").unwrap();
-        }),
-        ("the generation lacks its data", |t| fs::remove_file(t.join("v=000001/data.mdb")).unwrap()),
-        ("the generation's data is truncated or altered", |t| resize(t, |bytes| bytes - 1)),
-        ("the generation's data is truncated or altered", |t| resize(t, |_| 0)),
-        ("the generation's data is truncated or altered", |t| resize(t, |bytes| bytes + 4096)),
-        ("the generation is damaged", |t| {
-            let data = t.join("v=000001/data.mdb");
-            fs::write(&data, vec![7; fs::metadata(&data).unwrap().len() as usize]).unwrap();
-        }),
-        ("the generation has other keys than recorded", |t| {
-            let path = t.join("v=000001/generation.json");
-            let text = fs::read_to_string(&path).unwrap();
-            fs::write(&path, text.replace("\"keys\": 2", "\"keys\": 3")).unwrap();
-        }),
-    ];
-    fn resize(table: &Path, length: impl Fn(u64) -> u64) {
-        let data = fs::File::options().write(true).open(table.join("v=000001/data.mdb")).unwrap();
-        data.set_len(length(data.metadata().unwrap().len())).unwrap();
-    }
-    for (message, damage) in cases {
-        let home = TempDir::new().unwrap();
-        publish(&table(&home), &[rows(&["a", "b"], 1)]).unwrap();
-        damage(&table(&home).folder);
-        refused(store().open(&table(&home)), ErrorKind::Verification, message);
-    }
-}
-
-#[test]
-fn an_altered_byte_is_found_by_verify() {
-    let home = TempDir::new().unwrap();
-    publish(&table(&home), &[rows(&["a", "b"], 1)]).unwrap();
-    let data = table(&home).folder.join("v=000001/data.mdb");
-    assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o644);
-    let mut bytes = fs::read(&data).unwrap();
-    let at = bytes.windows(11).position(|window| window == br#"{"value":1}"#).unwrap();
-    bytes[at + 9] = b'2';
-    fs::write(&data, bytes).unwrap();
-    let verified = reader(&table(&home)).verify();
-    refused(verified, ErrorKind::Verification, "the generation has other bytes than recorded");
 }
 
 #[test]

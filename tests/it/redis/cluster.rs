@@ -143,3 +143,54 @@ fn a_node_that_dies_ends_a_load_without_a_flip() {
     publish(&patient, "c", &rows(1000, 3)).unwrap();
     assert_eq!(contents(&*reader(&patient)), rows(1000, 3));
 }
+
+#[test]
+fn many_threads_share_a_reader() {
+    let Some(nodes) = cluster() else { return };
+    let table = table(&url(&nodes));
+    let wanted = rows(2000, 1);
+    publish(&table, "a", &wanted).unwrap();
+    let reader = reader(&table);
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (reader, wanted) = (&reader, &wanted);
+            scope.spawn(move || {
+                for key in (thread..2000).step_by(8) {
+                    let key = key.to_string();
+                    assert_eq!(reader.get(key.as_bytes()).unwrap().unwrap(), wanted[&key].as_bytes());
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_failover_ends_a_load() {
+    let Some(mut nodes) = cluster() else { return };
+    let Some(replica) = Server::start(&["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]) else { return };
+    let table = table(&url(&nodes));
+    publish(&table, "a", &rows(1000, 1)).unwrap();
+    let fails = nodes.iter().position(|node| node.port != nodes[0].port).unwrap();
+    let id = nodes[fails].cli(&["CLUSTER", "MYID"]);
+    replica.cli(&["CLUSTER", "MEET", "127.0.0.1", &nodes[0].port.to_string()]);
+    let wait = |what: &str, is_so: &dyn Fn() -> bool| {
+        let began = std::time::Instant::now();
+        while !is_so() {
+            assert!(began.elapsed() < std::time::Duration::from_secs(60), "{what}");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    wait("the replica does not know its primary", &|| replica.cli(&["CLUSTER", "REPLICATE", &id]) == "OK");
+    wait("the replica does not follow", &|| replica.info("master_link_status") == "up");
+    let mut between = |put: usize| {
+        if put == 20_000 {
+            nodes[fails].kill();
+        }
+    };
+    let failed = seal_slowly(&table, "b", &rows(60_000, 2), Base::Nothing, &mut between);
+    let message = "the nodes of the Redis cluster changed during the load";
+    refused(failed.map(drop), ErrorKind::Transient, message);
+    assert_eq!(contents(&*reader(&table)), rows(1000, 1), "the replica has what was published");
+    publish(&table, "c", &rows(1000, 3)).unwrap();
+    assert_eq!(contents(&*reader(&table)), rows(1000, 3));
+}

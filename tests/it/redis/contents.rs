@@ -169,9 +169,13 @@ fn old_generations_go_and_a_rollback_moves_the_pointer_alone() {
     let flips: Vec<(u64, Option<u64>)> =
         store().flips(&table).unwrap().iter().map(|flip| (flip.generation, flip.from)).collect();
     assert_eq!(flips, [(1, None), (2, Some(1)), (3, Some(2)), (4, Some(3)), (3, Some(4)), (4, Some(3))]);
+    // What was rolled back from stays until something newer is published.
+    store().rollback(&table, Some(3), 4, &note()).unwrap();
+    assert_eq!(store().gc(&table, 1).unwrap().generations, [0; 0]);
+    assert_eq!(publish(&table, "v5", &rows(500, 5)).unwrap().removed, [4]);
     let collected = store().gc(&table, 1).unwrap();
     assert_eq!(collected.generations, [3]);
-    assert_eq!(contents(&*reader(&table)), rows(500, 4));
+    assert_eq!(contents(&*reader(&table)), rows(500, 5));
     refused(
         store().open_generation(&table, 3).map(drop),
         ErrorKind::Verification,

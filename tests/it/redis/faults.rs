@@ -228,12 +228,12 @@ fn what_lives_is_not_collected_and_what_is_dead_is() {
     let books = "lakemill:{lakemill:fraud:current}";
     let entry = r#"{"attempt":"x","partitions":4,"layout":"strings","process":"elsewhere/pid:[1]/1/1"}"#;
     server.cli(&["HSET", &format!("{books}:attempts"), "90", entry]);
-    server.cli(&["SET", &format!("{books}:alive:x"), "1", "PX", "1500"]);
+    server.cli(&["SET", &format!("{books}:alive:x"), "1", "PX", "5000"]);
     server.cli(&["SET", "lakemill:fraud:90:42", "{}"]);
     server.cli(&["EVAL", "return redis.call('SET', KEYS[1], '\\2\\0\\0\\00042')", "1", "lakemill:{fraud:3}:90"]);
     assert_eq!(store().gc(&table, 1).unwrap().attempts, 0, "it may still live");
     assert!(server.keys().contains(&"lakemill:fraud:90:42".to_owned()));
-    std::thread::sleep(Duration::from_millis(1600));
+    std::thread::sleep(Duration::from_millis(5000));
     assert_eq!(store().gc(&table, 1).unwrap().attempts, 1);
     assert!(!server.keys().iter().any(|key| key.contains(":90")), "{:?}", server.keys());
     assert_eq!(contents(&*reader(&table)), rows(3000, 2));

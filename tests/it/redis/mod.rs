@@ -6,7 +6,9 @@ mod contents;
 mod crash;
 mod faults;
 mod identities;
+mod job;
 mod proxy;
+mod sequences;
 pub mod server;
 
 use lakemill::error::{Error, ErrorKind, Result};
