@@ -150,10 +150,10 @@ def decode_value(value: bytes, columns: Sequence[Column]) -> Value:
     """A stored value as a dict. Decimals become `decimal.Decimal` with all their digits; dates and
     instants stay the text that is stored (`2018-06-20`, `2018-06-20T06:00:00Z`)."""
     decimals = [column.name for column in columns if "Decimal" in column.type]
+    decoded: Value = json.loads(value)
     if not decimals:
-        return json.loads(value)
+        return decoded
     exact = json.loads(value, parse_float=decimal.Decimal, parse_int=decimal.Decimal)
-    decoded = json.loads(value)
     decoded.update((name, exact[name]) for name in decimals)
     return decoded
 
@@ -180,6 +180,7 @@ class LookupTable:
             self._store = _Redis(location, False, prefix, table)
         self._table = table
         self._check_secs = check_secs
+        self._checked_at = 0.0
         self._lock = threading.Lock()
         self._opened: Union[_FileGeneration, _RedisGeneration, None] = None
         try:
@@ -387,7 +388,7 @@ class _RedisGeneration:
 
     def __init__(self, client: Any, prefix: str, table: str, metadata: Metadata) -> None:
         self._client, self._prefix, self._table, self.metadata = client, prefix, table, metadata
-        self._layout, self._partitions = metadata.raw.get("layout"), metadata.raw.get("partitions")
+        self._layout, self._partitions = metadata.raw.get("layout"), metadata.raw.get("partitions", 0)
         if self._layout not in ("buckets", "strings"):
             raise UnknownFormat(f"the generation has the layout {self._layout!r}, this reader reads buckets and strings")
         if self._layout == "buckets" and not (isinstance(self._partitions, int) and self._partitions > 0):

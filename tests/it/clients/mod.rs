@@ -5,6 +5,7 @@ mod reader;
 mod vectors;
 
 use arrow::array::{ArrayRef, BooleanArray, Date32Array, Int64Array, RecordBatch, StringArray};
+use lakemill::lookup::Mode;
 use place::{Kind, Place};
 use reader::{Language, Reader};
 use serde_json::{Value, json};
@@ -67,16 +68,21 @@ fn shapes() -> RecordBatch {
     batch(&[("key", Arc::new(StringArray::from(keys))), ("note", Arc::new(notes)), ("score", Arc::new(scores))])
 }
 
+/// Compares all that is published with what the reader finds.
+fn compare_all(reader: &mut Reader, place: &Place) {
+    for part in place.pairs().chunks(5000) {
+        let found = reader.get(texts(part.iter().map(|(key, _)| key)));
+        let wanted: Vec<Option<String>> = part.iter().map(|(_, value)| Some(value.clone())).collect();
+        assert!(found == wanted, "{place:?}: other values are read than were published");
+    }
+}
+
 fn reads_every_key_as_the_store_does(language: Language) {
     with_each(language, Kind::ALL, |reader, place| {
         place.publish(&shapes(), 1, 3);
         let pairs = place.pairs();
         reader.open(place, 0);
-        for part in pairs.chunks(5000) {
-            let found = reader.get(texts(part.iter().map(|(key, _)| key)));
-            let wanted: Vec<Option<String>> = part.iter().map(|(_, value)| Some(value.clone())).collect();
-            assert!(found == wanted, "{language:?} reads other values than were published");
-        }
+        compare_all(reader, place);
         // What lies between, before and after all keys, what is longer than any, and no text at all.
         let absent = ["", "!", "customer", "customer 20000", "customer 1\0", "zzz", &"k".repeat(512), "😀😀"];
         let found = reader.get(absent.map(text).to_vec());
@@ -96,6 +102,30 @@ fn reads_every_key_as_the_store_does(language: Language) {
         let age = chrono::Utc::now().signed_duration_since(instant("interval_end")).num_milliseconds();
         let apart = age - told["age"].as_i64().unwrap();
         assert!((0..60_000).contains(&apart), "{language:?} says {told}, {apart} ms apart");
+    });
+}
+
+fn reads_generations_that_were_made_from_others(language: Language) {
+    with_each(language, Kind::ALL, |reader, place| {
+        let shapes = shapes();
+        place.publish(&shapes, 1, 3);
+        reader.open(place, 0);
+        // Files that were edited: pages split, were freed and used again, values grew and shrank.
+        let some = |from: usize, length: usize| {
+            let keys = StringArray::from_iter_values((0..3000).map(|index| format!("customer {}", from + 7 * index)));
+            let notes = StringArray::from_iter_values((0..3000).map(|index| "n".repeat(index % length)));
+            let scores = Int64Array::from_iter_values((0..3000).map(|index| index + length as i64));
+            batch(&[("key", Arc::new(keys)), ("note", Arc::new(notes)), ("score", Arc::new(scores))])
+        };
+        for rows in [some(1, 90), some(15_000, 3000), some(3, 10)] {
+            place.publish_as(Mode::Merge, &rows, 1, 3);
+            compare_all(reader, place);
+        }
+        place.publish_as(Mode::Changed, &shapes.slice(5000, 12_000), 1, 3);
+        compare_all(reader, place);
+        let gone = ["customer 0", "customer 4999", "customer 17000", "customer 35997"];
+        assert_eq!(reader.get(gone.map(text).to_vec()), vec![None; gone.len()], "{language:?} {place:?}");
+        assert_eq!(reader.metadata()["generation"], 5);
     });
 }
 
@@ -305,6 +335,7 @@ macro_rules! in_every_language {
 in_every_language! {
     agrees_with_the_test_vectors,
     reads_every_key_as_the_store_does,
+    reads_generations_that_were_made_from_others,
     encodes_keys_of_several_columns,
     answers_from_one_generation_while_they_flip,
     looks_at_the_pointer_when_it_is_due,

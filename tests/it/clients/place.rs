@@ -5,8 +5,8 @@ use arrow::array::RecordBatch;
 use arrow::compute::{sort_to_indices, take_record_batch};
 use lakemill::lake::Location;
 use lakemill::lookup::{
-    Base, Columns, FlipNote, KeyColumns, Layout, Load, LookupOptions, LookupStore, LookupTable, Origin, Provenance,
-    lookup,
+    Base, Columns, FlipNote, KeyColumns, Layout, Load, LookupOptions, LookupStore, LookupTable, Mode, Origin,
+    Provenance, lookup,
 };
 use redis::Commands;
 use serde_json::Value;
@@ -102,14 +102,24 @@ impl Place {
 
     /// Publishes rows of which the first columns are the key.
     pub fn publish(&self, rows: &RecordBatch, key_columns: usize, keep: usize) {
+        self.publish_as(Mode::Replace, rows, key_columns, keep);
+    }
+
+    /// Publishes rows in a mode, from the current generation where the mode needs one.
+    pub fn publish_as(&self, mode: Mode, rows: &RecordBatch, key_columns: usize, keep: usize) {
+        let base = match mode {
+            Mode::Replace => Base::Nothing,
+            Mode::Merge => Base::Merge(self.current()),
+            Mode::Changed => Base::Changed(self.current()),
+        };
         let schema = rows.schema();
         let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
         let (key, values) = names.split_at(key_columns);
-        let partitions = self.store.partitions(&self.table, rows.num_rows() as u64, &Base::Nothing).unwrap();
+        let partitions = self.store.partitions(&self.table, rows.num_rows() as u64, &base).unwrap();
         let codes = KeyColumns::new(key, self.store.max_key_bytes()).sort_codes(rows, partitions).unwrap();
         let sorted = take_record_batch(rows, &sort_to_indices(&codes, None, None).unwrap()).unwrap();
         let columns = Columns { schema: &schema, key, values };
-        let origin = Origin { partitions, ..Origin::replacing(provenance()) };
+        let origin = Origin { provenance: provenance(), mode, base, partitions };
         let expected = self.store.current(&self.table).unwrap();
         let mut load = Load::begin(self.store, &self.table, &columns, origin, "attempt").unwrap();
         load.push(&sorted).unwrap();
