@@ -25,6 +25,9 @@ export { FORMAT, decodeValue, encodeKey, partitionOf } from './encoding.js';
 /** How often a read starts again because the table was published anew under it. */
 const TRIES = 32;
 
+/** By so much the clocks of this machine and of a server may differ, where keys end by both. */
+const CLOCKS_APART_MILLIS = 5000;
+
 /**
  * @typedef {object} Options
  * @property {string} [prefix] that of the keys in Redis; `lakemill`
@@ -164,9 +167,11 @@ export class LookupTable {
       const isSure =
         generation.stays || !values.includes(null) || (await this.#store.current()) === metadata.generation;
       if (isSure) {
-        // Looked at last: where keys have been removed because their time was over, it is over now.
+        // Looked at last: where keys have been removed because their time was over, it is over now; by the
+        // server's clock it may be over a little earlier.
+        const early = generation.stays || !values.includes(null) ? 0 : CLOCKS_APART_MILLIS;
         const expiresAt = metadata.ttl_secs === null ? Infinity : metadata.published_at.getTime() + metadata.ttl_secs * 1000;
-        if (Date.now() >= expiresAt) {
+        if (Date.now() + early >= expiresAt) {
           const ended = new Date(expiresAt).toISOString();
           throw new Expired(`${this.#table}: generation ${metadata.generation} has ended at ${ended}`);
         }

@@ -39,6 +39,9 @@ _BATCH_KEYS = 1000
 #: How often a read starts again because the table was published anew under it.
 _TRIES = 32
 
+#: By so much the clocks of this machine and of a server may differ, where keys end by both.
+_CLOCKS_APART = datetime.timedelta(seconds=5)
+
 KeyPart = Union[str, int, bool, datetime.date]
 Key = Union[KeyPart, Tuple[KeyPart, ...]]
 Value = Dict[str, Any]
@@ -147,10 +150,10 @@ def decode_value(value: bytes, columns: Sequence[Column]) -> Value:
     """A stored value as a dict. Decimals become `decimal.Decimal` with all their digits; dates and
     instants stay the text that is stored (`2018-06-20`, `2018-06-20T06:00:00Z`)."""
     decimals = [column.name for column in columns if "Decimal" in column.type]
+    decoded: Value = json.loads(value)
     if not decimals:
-        return json.loads(value)
+        return decoded
     exact = json.loads(value, parse_float=decimal.Decimal, parse_int=decimal.Decimal)
-    decoded = json.loads(value)
     decoded.update((name, exact[name]) for name in decimals)
     return decoded
 
@@ -177,6 +180,7 @@ class LookupTable:
             self._store = _Redis(location, False, prefix, table)
         self._table = table
         self._check_secs = check_secs
+        self._checked_at = 0.0
         self._lock = threading.Lock()
         self._opened: Union[_FileGeneration, _RedisGeneration, None] = None
         try:
@@ -234,9 +238,11 @@ class LookupTable:
             # is a missing key known to be missing.
             is_sure = generation.stays or None not in values or self._store.current() == metadata.generation
             if is_sure:
-                # Looked at last: where keys have been removed because their time was over, it is over now.
+                # Looked at last: where keys have been removed because their time was over, it is over now;
+                # by the server's clock it may be over a little earlier.
                 expires_at = metadata.expires_at
-                if expires_at is not None and _now() >= expires_at:
+                early = _CLOCKS_APART if None in values and not generation.stays else datetime.timedelta(0)
+                if expires_at is not None and _now() + early >= expires_at:
                     raise Expired(f"{self._table}: generation {metadata.generation} has ended at {expires_at}")
                 return values, metadata
             with self._lock:
@@ -382,7 +388,7 @@ class _RedisGeneration:
 
     def __init__(self, client: Any, prefix: str, table: str, metadata: Metadata) -> None:
         self._client, self._prefix, self._table, self.metadata = client, prefix, table, metadata
-        self._layout, self._partitions = metadata.raw.get("layout"), metadata.raw.get("partitions")
+        self._layout, self._partitions = metadata.raw.get("layout"), metadata.raw.get("partitions", 0)
         if self._layout not in ("buckets", "strings"):
             raise UnknownFormat(f"the generation has the layout {self._layout!r}, this reader reads buckets and strings")
         if self._layout == "buckets" and not (isinstance(self._partitions, int) and self._partitions > 0):

@@ -5,6 +5,7 @@
 mod asof;
 mod bad_inputs;
 mod boosting;
+mod clients;
 mod clouds;
 mod command;
 mod command_line;

@@ -33,6 +33,9 @@ public final class LookupTable implements AutoCloseable {
     /** How often a read starts again because the table was published anew under it. */
     private static final int TRIES = 32;
 
+    /** By so much the clocks of this machine and of a server may differ, where keys end by both. */
+    private static final Duration CLOCKS_APART = Duration.ofSeconds(5);
+
     private final Store store;
     private final String table;
     private final long checkNanos;
@@ -155,9 +158,11 @@ public final class LookupTable implements AutoCloseable {
             boolean isSure = generation.stays() || !values.contains(null)
                     || Long.valueOf(metadata.generation()).equals(store.current());
             if (isSure) {
-                // Looked at last: where keys have been removed because their time was over, it is over now.
+                // Looked at last: where keys have been removed because their time was over, it is over now; by the
+                // server's clock it may be over a little earlier.
+                Duration early = generation.stays() || !values.contains(null) ? Duration.ZERO : CLOCKS_APART;
                 Instant expiresAt = metadata.expiresAt();
-                if (expiresAt != null && !Instant.now().isBefore(expiresAt)) {
+                if (expiresAt != null && !Instant.now().plus(early).isBefore(expiresAt)) {
                     throw new Expired(table + ": generation " + metadata.generation() + " has ended at " + expiresAt);
                 }
                 return new Answer(values, metadata);
