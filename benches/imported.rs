@@ -28,7 +28,7 @@ version = 1
 name = "imported"
 home = "home"
 [tables]
-rows = { path = "rows.parquet" }
+samples = { path = "rows.parquet" }
 [features]
 sql = "rows.sql"
 key = ["id"]
@@ -45,7 +45,7 @@ key = "id"
 value = ["score", "prediction"]
 "#;
 
-const SQL: &str = "SELECT *, TIMESTAMP '2024-01-01T12:00:00' AS at, CAST(NULL AS INT) AS y FROM rows";
+const SQL: &str = "SELECT *, TIMESTAMP '2024-01-01T12:00:00' AS at, CAST(NULL AS INT) AS y FROM samples";
 
 fn main() {
     let shared = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/peers");

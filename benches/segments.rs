@@ -31,7 +31,7 @@ version = 1
 name = "regions"
 home = "home"
 [tables]
-rows = { path = "rows.parquet" }
+samples = { path = "rows.parquet" }
 [features]
 sql = "rows.sql"
 key = ["id"]
@@ -46,7 +46,7 @@ window = "1d"
 split = { by = "time", test = "1d" }
 "#;
 
-const SQL: &str = "SELECT * FROM rows WHERE at >= $interval_start AND at < $interval_end";
+const SQL: &str = "SELECT * FROM samples WHERE at >= $interval_start AND at < $interval_end";
 
 fn main() {
     let segments = std::env::var("LAKEMILL_BENCH_SEGMENTS").map_or(2000, |count| count.parse().unwrap());

@@ -74,7 +74,7 @@ fn ruled(aggregation: Aggregation) -> Predictor {
 }
 
 /// Segments whose models are forests, one of them a constant; and segments of linear models, by two columns.
-fn segmented() -> [Predictor; 2] {
+fn segmented() -> [Predictor; 3] {
     let Form::Forest(forest) = ruled(Aggregation::Sum).form().clone() else { panic!("not a forest") };
     let few = Forest::new(3, vec![1.0], Aggregation::Average, forest.trees()[..2].to_vec()).unwrap();
     let models = vec![Form::Forest(few), Form::Constant(vec![2.5]), Form::Forest(forest.clone())];
@@ -84,9 +84,12 @@ fn segmented() -> [Predictor; 2] {
         |slope: f64| Form::Linear(Linear { coefficients: vec![vec![slope; 3]; 2], intercepts: vec![slope, 0.0] });
     let keys = vec![vec![0.0, 1.0], vec![1.0, 1.0]];
     let lines = Segmented::new(3, keys, vec![line(0.5), line(-0.25)], line(1.0)).unwrap();
+    let constants = vec![Form::Constant(vec![0.25]), Form::Constant(vec![0.5])];
+    let constants = Segmented::new(0, vec![vec![1.0], vec![2.0]], constants, Form::Constant(vec![3.0])).unwrap();
     [
         Predictor::new(Task::Regression, 0, 4, Form::Segmented(trees), Link::Identity).unwrap(),
         Predictor::new(Task::Multiclass, 2, 5, Form::Segmented(lines), Link::Softmax).unwrap(),
+        Predictor::new(Task::Regression, 0, 1, Form::Segmented(constants), Link::Identity).unwrap(),
     ]
 }
 
@@ -97,7 +100,7 @@ fn models_of_segments_come_back_and_predict_the_same_bits() {
         let back = Predictor::from_payload(&bytes).unwrap();
         assert_eq!(back, predictor);
         assert_eq!(back.to_payload().unwrap(), bytes);
-        let column = |feature: usize| (0..700).map(|row| ((row * (feature + 3)) % 9) as f64).collect::<Vec<f64>>();
+        let column = |feature: usize| (0..700).map(|row| ((row / (feature + 1)) % 4) as f64).collect::<Vec<f64>>();
         let columns: Vec<Vec<f64>> = (0..predictor.features()).map(column).collect();
         let block = FeatureBlock::from_columns(700, &columns);
         assert_eq!(back.predict(&block), predictor.predict(&block));

@@ -142,7 +142,7 @@ fn threads_and_memory_change_no_byte() {
         let models = files(&place.path().join("own/models/risk/versions"));
         let output = receipt["output"]["sha256"].to_string();
         all.push((models, trained["data"].to_string(), output, folds.to_string()));
-        assert!((0.9..=1.0).contains(&auc), "{folds}");
+        assert!((0.8..=1.0).contains(&auc), "{folds}");
         places.push(place);
     }
     assert!(all[0] == all[1] && all[0] == all[2]);

@@ -410,7 +410,7 @@ impl Growing<'_> {
                 self.search.by_number(feature, values, *missing, node, self.direction(feature))
             }
         };
-        better(members.map(each).collect())
+        members.filter_map(each).reduce(first_best)
     }
 
     fn blank(&mut self) -> Vec<Sum> {
@@ -430,7 +430,11 @@ impl Growing<'_> {
 
 /// The split that gains most; the first among equals.
 fn better(candidates: Vec<Option<Found>>) -> Option<Found> {
-    candidates.into_iter().flatten().reduce(|best, other| if other.gain > best.gain { other } else { best })
+    candidates.into_iter().flatten().reduce(first_best)
+}
+
+fn first_best(best: Found, other: Found) -> Found {
+    if other.gain > best.gain { other } else { best }
 }
 
 #[cfg(test)]

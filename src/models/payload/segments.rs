@@ -107,17 +107,20 @@ fn header_of(form: &Form) -> Result<ModelHeader> {
 
 /// The models in a file of this version.
 pub(super) fn decode(file: &file::File<'_>, version: u32, header: SegmentsHeader) -> Result<Segmented> {
-    let is_linear = |model: &ModelHeader| matches!(model, ModelHeader::Linear(_));
-    let mut rows = if is_linear(&header.fallback) || header.models.iter().any(is_linear) {
+    let all = || header.models.iter().chain([&header.fallback]);
+    let none = Rows {
+        intercepts: Vec::new().into_iter(),
+        coefficients: Vec::new().into_iter(),
+        trees: Vec::new().into_iter(),
+    };
+    let mut rows = if all().any(|model| matches!(model, ModelHeader::Linear(_))) {
         let (intercepts, coefficients) = read_outputs(file)?;
-        Rows {
-            intercepts: intercepts.into_iter(),
-            coefficients: coefficients.into_iter(),
-            trees: Vec::new().into_iter(),
-        }
+        Rows { intercepts: intercepts.into_iter(), coefficients: coefficients.into_iter(), ..none }
+    } else if all().any(|model| matches!(model, ModelHeader::Forest { trees, .. } if *trees > 0)) {
+        Rows { trees: trees::read(file, version)?.into_iter(), ..none }
     } else {
-        let trees = trees::read(file, version)?.into_iter();
-        Rows { intercepts: Vec::new().into_iter(), coefficients: Vec::new().into_iter(), trees }
+        // A column without rows has no offsets that could be read.
+        none
     };
     let fallback = rows.form(header.fallback, header.features)?;
     let models = header.models.into_iter().map(|model| rows.form(model, header.features)).collect::<Result<_>>()?;
