@@ -141,6 +141,9 @@ async fn windows() {
         "SELECT id, sum(i) OVER (ORDER BY i ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS a, count(DISTINCT s) OVER (PARTITION BY k) AS b FROM t",
         "SELECT * FROM (SELECT id, k, row_number() OVER (PARTITION BY k ORDER BY at DESC NULLS LAST, id) AS place FROM t) WHERE place = 1",
         "SELECT id, y / sum(y) OVER (PARTITION BY k) AS share FROM t",
+        // Whole numbers that no float holds.
+        "SELECT id, sum(arrow_cast(9007199254740993 + id, 'UInt64')) OVER w AS a, sum(9007199254740993 + id) OVER w AS b FROM t WINDOW w AS (ORDER BY id)",
+        "SELECT id, sum(n) OVER (PARTITION BY k ORDER BY id) AS a, avg(n) OVER (ORDER BY id) AS b FROM t",
     ];
     assert_same(&session(), &texts, &parameters()).await;
 }
