@@ -68,7 +68,8 @@ fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {
-        let digits = tail.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
+        let pair = tail.get(..2).filter(|pair| pair.iter().all(u8::is_ascii_hexdigit));
+        let digits = pair.and_then(|pair| std::str::from_utf8(pair).ok());
         match digits.filter(|_| byte == b'%').and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
             Some(value) => {
                 bytes.push(value);
@@ -139,6 +140,7 @@ mod tests {
         let (kind, values) = types(&["7", NULL]);
         assert_eq!((kind, &values[1]), (DataType::Int64, &ScalarValue::Int64(None)));
         assert_eq!(types(&["a%2Fb"]).1[0], ScalarValue::Utf8View(Some("a/b".into())));
+        assert_eq!(types(&["10%+a"]).1[0], ScalarValue::Utf8View(Some("10%+a".into())), "no digits");
         assert_eq!(types(&[NULL]).1[0], ScalarValue::Utf8View(None));
     }
 
