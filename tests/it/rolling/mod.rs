@@ -322,8 +322,18 @@ async fn the_querys_own_order_is_kept() {
     assert_eq!(given("SELECT id, key, at FROM events ORDER BY at DESC, id").await.unwrap(), 200);
     assert_eq!(given("SELECT id, key, at FROM events e ORDER BY e.key, 3 DESC, 1").await.unwrap(), 200);
     assert_eq!(given("SELECT id, key, at FROM events ORDER BY key DESC, id LIMIT 30").await.unwrap(), 30);
-    let error = given("SELECT id, key, at FROM events ORDER BY -id").await.unwrap_err();
-    assert!(error.kind() == ErrorKind::Usage && error.to_string().contains("-id"), "{error}");
+    assert_eq!(
+        given("SELECT e.id, key AS key, e.at AS at FROM events e ORDER BY e.at, e.key, e.id").await.unwrap(),
+        200
+    );
+    // What the result calls by this name is not the table's column.
+    let other = "SELECT e.id, -e.key AS key, e.at FROM events e ORDER BY e.key, e.id";
+    let joined = "SELECT e.* FROM events e JOIN events o ON o.id = e.id ORDER BY o.key";
+    for (select, named) in [("SELECT id, key, at FROM events ORDER BY -id", "-id"), (other, "e.key"), (joined, "o.key")]
+    {
+        let error = given(select).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Usage && error.to_string().contains(named), "{error}");
+    }
 }
 
 fn fact(time: i64, number: i64) -> Row {
