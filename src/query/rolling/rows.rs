@@ -39,7 +39,9 @@ pub fn one_for_one(planned: &PlannedQuery) -> Result<BatchStream> {
 /// There is none where the plan shows that there are no rows.
 fn numbered(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
     let is_window = plan.name().contains("Window");
-    let numbers = || plan.schema().fields().iter().any(|field| field.name().starts_with("row_number()"));
+    // Columns of the input come first, and may have such a name, too.
+    let given = plan.children().first().map_or(0, |input| input.schema().fields().len());
+    let numbers = || plan.schema().fields().iter().skip(given).any(|field| field.name().starts_with("row_number()"));
     if is_window && numbers() {
         return Some(Arc::clone(plan));
     }

@@ -336,6 +336,21 @@ async fn the_querys_own_order_is_kept() {
     }
 }
 
+/// The query's own row numbers may have no name of their own; the windows' are told from them.
+#[tokio::test]
+async fn rows_that_are_numbered_already_are_counted_once() {
+    let spine = spine_batch(&[(Some(1), None, Some(5)), (Some(1), None, Some(3)), (Some(2), None, Some(4))]);
+    let session = session(&spine, &table_batch(&[fact(3, 1), fact(4, 2)]), PLAIN);
+    let windows = windows(&Asked { both_keys: false, closed: Closed::Both, delay: 0, over: [1, 9] });
+    let parameters = Parameters::of_interval(&interval(0, 100));
+    let sql = FeatureSql::parse("SELECT key, at, row_number() OVER (ORDER BY at) FROM events", "events.sql").unwrap();
+    let columns = session.check(&sql, &parameters).await.unwrap();
+    let whole = Rolling::plan(&session, &columns, "at", &[windows]).await.unwrap().sql(&sql).unwrap();
+    let planned = session.plan(&whole, &parameters).await.unwrap();
+    let batches: Vec<RecordBatch> = one_for_one(&planned).unwrap().try_collect().await.unwrap();
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 3);
+}
+
 fn fact(time: i64, number: i64) -> Row {
     (Some(1), None, Some(time), Some(number), None)
 }
