@@ -91,11 +91,16 @@ impl Scans<'_> {
         let rows = *statistics.num_rows.get_value()? as f64;
         let column = statistics.column_statistics.get(time?)?;
         let (first, last) = (micros(&column.min_value)?, micros(&column.max_value)?);
-        let (start, end) = self.span;
-        let length = (last - first + 1) as f64;
-        let common = (last.min(end - 1) - first.max(start) + 1).max(0) as f64;
-        Some(rows * common / length)
+        Some(rows * share((first, last), self.span))
     }
+}
+
+/// Which share of the instants from the first to the last lies in a half-open span.
+fn share((first, last): (i64, i64), (start, end): (i64, i64)) -> f64 {
+    // Some tables have the ends of all time in them.
+    let [first, last, start, end] = [first, last, start, end].map(i128::from);
+    let common = (last.min(end - 1) - first.max(start) + 1).max(0);
+    common as f64 / (last - first + 1).max(1) as f64
 }
 
 fn scan_of(plan: &dyn ExecutionPlan) -> Option<&FileScanConfig> {
@@ -140,4 +145,18 @@ pub(super) fn bytes_read(plan: &dyn ExecutionPlan) -> u64 {
     let below: u64 = plan.children().into_iter().map(|child| bytes_read(child.as_ref())).sum();
     let own = scan_of(plan).and_then(|_| plan.metrics()?.sum_by_name("bytes_scanned"));
     below + own.map_or(0, |value| value.as_usize() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+
+    #[test]
+    fn shares_are_of_the_common_instants() {
+        assert_eq!(share((0, 9), (5, 100)), 0.5);
+        assert_eq!(share((0, 9), (-5, 0)), 0.0);
+        assert_eq!(share((7, 7), (7, 8)), 1.0);
+        assert_eq!(share((i64::MIN, i64::MAX), (i64::MIN, i64::MAX)), 1.0);
+        assert!((share((i64::MIN, i64::MAX), (0, i64::MAX)) - 0.5).abs() < 1e-9);
+    }
 }
