@@ -14,6 +14,8 @@ use rayon::prelude::*;
 const STRETCH: usize = 1 << 14;
 /// With fewer rows the trees of a round are grown side by side, each with derivatives of its own in memory.
 const FEW_ROWS: usize = 1 << 16;
+/// What those derivatives take together, at most, in bytes.
+const SIDE_BY_SIDE_BYTES: usize = 64 << 20;
 
 /// What was learned.
 pub(super) struct Boosted {
@@ -62,12 +64,13 @@ pub(super) fn boost(
         return Err(Error::usage("too many rows to boost").with("rows", set.rows()).with("limit", (1_u64 << 31) - 1));
     }
     let rules = params.rules();
+    let together = side_by_side(set.rows(), set.task.outputs(set.classes));
     let growth = Growth {
         bins: set.bins,
         rules: &rules,
         leaves: params.leaves,
         max_depth: params.max_depth,
-        kept_bytes: KEPT_BYTES,
+        kept_bytes: KEPT_BYTES / together,
         directions,
     };
     let is_watched = |row: usize| set.validation.is_some_and(|watched| watched[row]);
@@ -77,6 +80,14 @@ pub(super) fn boost(
     let watched = (0..set.rows() as u32).filter(|row| is_watched(*row as usize) && weight(*row as usize) > 0.0);
     let boosting = Boosting { set, params, loss, seed, growth, weights, learned, watched: watched.collect() };
     boosting.run()
+}
+
+/// How many trees of a round are grown side by side; changes no bit of them.
+fn side_by_side(rows: usize, outputs: usize) -> usize {
+    if rows >= FEW_ROWS {
+        return 1;
+    }
+    (SIDE_BY_SIDE_BYTES / (rows.max(1) * size_of::<Sum>())).clamp(1, outputs.max(1))
 }
 
 impl Boosting<'_> {
@@ -131,7 +142,7 @@ impl Boosting<'_> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let side_by_side = if self.set.rows() < FEW_ROWS { scores.len() } else { 1 };
+        let side_by_side = side_by_side(self.set.rows(), scores.len());
         buffers.resize_with(side_by_side, || vec![[0; 2]; self.set.rows()]);
         let mut all = Vec::with_capacity(scores.len());
         for first in (0..scores.len()).step_by(side_by_side) {
@@ -227,5 +238,20 @@ impl Boosting<'_> {
             others.extend(self.learned.iter().filter(|row| !seen[**row as usize]));
         }
         others
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trees_side_by_side_have_room_for_their_derivatives() {
+        assert_eq!(
+            [(10, 3), (10, 1), (FEW_ROWS, 3), (0, 2)].map(|(rows, outputs)| side_by_side(rows, outputs)),
+            [3, 1, 1, 2]
+        );
+        let many = side_by_side(FEW_ROWS - 1, 10_000);
+        assert!(many > 8 && many * (FEW_ROWS - 1) * size_of::<Sum>() <= SIDE_BY_SIDE_BYTES, "{many}");
     }
 }
