@@ -166,7 +166,7 @@ impl Preparation {
             if from.iter().any(|column| *column as usize >= columns) {
                 return wrong("a step reads a column that is not there");
             }
-            columns += added;
+            columns = columns.saturating_add(added);
             if columns > MOST_COLUMNS {
                 return wrong("it makes too many columns");
             }
@@ -359,5 +359,7 @@ mod tests {
         for (steps, inputs) in wrong {
             assert!(Preparation::new(1, steps, inputs).is_err());
         }
+        let norm = Step::Normalise { from: vec![0; 5], norm: Norm::L1 };
+        assert!(Preparation::new(usize::MAX, vec![norm], vec![0]).is_err(), "more columns than can be counted");
     }
 }
