@@ -11,11 +11,15 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
+mod common;
+
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::Int64Type;
+use common::{cpu_seconds, mib, printed};
 use futures::{StreamExt, TryStreamExt};
 use lakemill::lake::Location;
 use lakemill::query::{AsofJoin, FeatureSql, Parameters, PointInTime, Session, SessionOptions, from_datafusion};
+use lakemill::runtime::peak_rss_bytes;
 use lakemill::tables::{TableRequest, pin};
 use parquet::arrow::ArrowWriter;
 use std::path::Path;
@@ -90,23 +94,13 @@ fn write(path: &Path, names: [&str; 2], rows: usize, dice: &mut Dice, in_order: 
     writer.unwrap().close().unwrap();
 }
 
-/// CPU seconds of this process so far, and the peak of its memory in MiB.
-fn spent() -> (f64, u64) {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    (ticks as f64 / 100.0, peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024)
-}
-
 async fn ours(folder: &Path, facts: &str) {
     let mut session = Session::new(SessionOptions::features(MEMORY)).unwrap();
     for (name, file) in [("spine", "spine"), ("facts", facts)] {
         let location = Location::parse(&format!("{file}.parquet"), folder).unwrap();
         session.register(&pin(&TableRequest::latest(name, location)).await.unwrap()).await.unwrap();
     }
-    let (before, _) = spent();
+    let before = cpu_seconds();
     let sql = FeatureSql::parse("SELECT id, key, at FROM spine", "spine.sql").unwrap();
     let spine = session.plan(&sql, &Parameters::new()).await.unwrap();
     let pair = |left: &str, right: &str| (left.to_owned(), right.to_owned());
@@ -131,16 +125,14 @@ async fn ours(folder: &Path, facts: &str) {
             sum += id * (number.unwrap_or(0) % 1000);
         }
     }
-    let (after, peak) = spent();
-    println!("{} {peak} {rows} {found} {sum}", after - before);
+    let (seconds, peak) = (cpu_seconds() - before, mib(peak_rss_bytes()));
+    println!("{seconds} {peak} {rows} {found} {sum}");
 }
 
 /// The best CPU seconds and the peak memory of three runs, and what came out.
 fn best(command: &mut Command) -> (f64, f64, String) {
     let runs = (0..3).map(|_| {
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let text = String::from_utf8(output.stdout).unwrap();
+        let text = printed(command);
         let (seconds, rest) = text.trim().lines().last().unwrap().split_once(' ').unwrap();
         let (peak, sums) = rest.split_once(' ').unwrap();
         (seconds.parse::<f64>().unwrap(), peak.parse::<f64>().unwrap(), sums.to_owned())

@@ -10,6 +10,9 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
+mod common;
+
+use common::{cpu_seconds, mib, printed};
 use futures::TryStreamExt;
 use lakemill::interval::Interval;
 use lakemill::lake::Location;
@@ -73,11 +76,7 @@ fn main() {
     }
     let folder = tempfile::tempdir().unwrap();
     let rows = std::env::var("LAKEMILL_BENCH_ROWS").unwrap_or_else(|_| "2000000".to_owned());
-    let made = Command::new(env!("CARGO_BIN_EXE_lakemill"))
-        .args(["demo", "--lake-only", "--rows", &rows, "--dir", folder.path().to_str().unwrap()])
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    printed(&mut common::lakemill(folder.path(), &["demo", "--lake-only", "--rows", &rows, "--dir", "."]));
     println!("{:<32}{:>10} rows   datafusion: wall s   CPU s   MiB      polars: wall s   CPU s   MiB", "", "");
     for (index, (name, _)) in QUERIES.iter().enumerate() {
         let [datafusion, polars] = ["datafusion", "polars"].map(|engine| best(folder.path(), engine, index));
@@ -94,9 +93,7 @@ fn best(lake: &Path, engine: &str, query: usize) -> [f64; 4] {
     let run = |_| {
         let program = std::env::current_exe().unwrap();
         let args = ["--one", lake.to_str().unwrap(), engine, &query.to_string()].map(str::to_owned);
-        let output = Command::new(program).args(args).output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success(), "{engine} {query}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = printed(Command::new(program).args(args));
         let numbers: Vec<f64> = text.split_whitespace().map(|number| number.parse().unwrap()).collect();
         [numbers[0], numbers[1], numbers[2], numbers[3]]
     };
@@ -106,7 +103,7 @@ fn best(lake: &Path, engine: &str, query: usize) -> [f64; 4] {
 /// Runs one query and prints rows, wall seconds, CPU seconds and MiB.
 fn one(lake: &str, engine: &str, query: usize) {
     let runtime = Runtime::new(None).unwrap();
-    let (wall, cpu) = (Instant::now(), cpu_secs());
+    let (wall, cpu) = (Instant::now(), cpu_seconds());
     let rows = runtime.run_recorded(async {
         let mut session = Session::new(SessionOptions::features(MEMORY_BYTES)).unwrap();
         for table in ["transactions", "customers", "terminals"] {
@@ -133,14 +130,5 @@ fn one(lake: &str, engine: &str, query: usize) {
         }
         rows
     });
-    let mib = peak_rss_bytes() as f64 / f64::from(1 << 20);
-    println!("{rows} {} {} {mib}", wall.elapsed().as_secs_f64(), cpu_secs() - cpu);
-}
-
-/// CPU seconds of this process so far, in hundredths.
-fn cpu_secs() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    // User and system time are the 14th and 15th fields of the line, the 12th and 13th after the name.
-    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+    println!("{rows} {} {} {}", wall.elapsed().as_secs_f64(), cpu_seconds() - cpu, mib(peak_rss_bytes()));
 }

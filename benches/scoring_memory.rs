@@ -13,7 +13,9 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
-use std::path::Path;
+mod common;
+
+use common::{mib, receipt};
 use std::process::Command;
 
 const SQL: &str = "
@@ -53,32 +55,18 @@ const SHIPPED: [(&str, &str); 2] = [
     ("jobs/card_fraud.toml", include_str!("../jobs/card_fraud.toml")),
 ];
 
-fn lakemill(folder: &Path, memory: &str, args: &[&str]) -> serde_json::Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_lakemill"))
-        .args(args)
-        .args(["--output", "json", "--memory", memory])
-        .current_dir(folder)
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_str(text.lines().last().unwrap_or("null")).unwrap()
-}
-
 /// A folder with a lake and the jobs.
 fn lake(rows: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for (name, text) in [("sql/memory.sql", SQL), ("jobs/memory.toml", JOB)].into_iter().chain(SHIPPED) {
-        std::fs::create_dir_all(folder.path().join(name).parent().unwrap()).unwrap();
-        std::fs::write(folder.path().join(name), text).unwrap();
-    }
-    lakemill(folder.path(), "1GiB", &["demo", "--rows", rows, "--dir", ".", "--lake-only"]);
+    common::write(folder.path(), &[("sql/memory.sql", SQL), ("jobs/memory.toml", JOB)]);
+    common::write(folder.path(), &SHIPPED);
+    receipt(folder.path(), "1GiB", &["demo", "--rows", rows, "--dir", ".", "--lake-only"]);
     folder
 }
 
 /// Tells what a scoring took; gives its rows and its peak in MiB.
 fn told(receipt: &serde_json::Value) -> (u64, f64) {
-    let mib = |bytes: &serde_json::Value| bytes.as_f64().unwrap() / f64::from(1 << 20);
+    let mib = |bytes: &serde_json::Value| mib(bytes.as_u64().unwrap());
     let peak = mib(&receipt["peak_rss_bytes"]);
     println!(
         "{:>12} rows scored, {} keys published: peak {peak:.0} MiB ({:.0} predicted), {} s",
@@ -95,8 +83,8 @@ const ALL: &str = "2018-04-01/2018-07-01";
 fn peak(rows: &str) -> (u64, f64) {
     let folder = lake(rows);
     let root = folder.path();
-    lakemill(root, "256MiB", &["train", "jobs/memory.toml", "--interval", "2018-06-30"]);
-    told(&lakemill(root, "256MiB", &["score", "jobs/memory.toml", "--interval", ALL]))
+    receipt(root, "256MiB", &["train", "jobs/memory.toml", "--interval", "2018-06-30"]);
+    told(&receipt(root, "256MiB", &["score", "jobs/memory.toml", "--interval", ALL]))
 }
 
 /// So many rows within a limit.
@@ -106,12 +94,12 @@ fn within(rows: &str, memory: &str) {
     let paths = ["--set", "tables.transactions.path=lake/transactions", "--set", "home=home"];
     for (job, interval) in [("jobs/memory.toml", ALL), ("jobs/card_fraud.toml", "2018-06-30")] {
         // The model is of a small lake: what is measured is the scoring.
-        lakemill(small.path(), "1GiB", &[&["train", job, "--interval", "2018-06-30"][..], &paths].concat());
+        receipt(small.path(), "1GiB", &[&["train", job, "--interval", "2018-06-30"][..], &paths].concat());
         let copied =
             Command::new("cp").arg("-r").args([small.path().join("home"), large.path().to_path_buf()]).status();
         assert!(copied.unwrap().success());
         let (_, peak) =
-            told(&lakemill(large.path(), memory, &[&["score", job, "--interval", interval][..], &paths].concat()));
+            told(&receipt(large.path(), memory, &[&["score", job, "--interval", interval][..], &paths].concat()));
         let limit = limit_mib(memory);
         assert!(peak < limit * 1.25, "{peak:.0} MiB within {limit} MiB");
     }

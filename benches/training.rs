@@ -9,6 +9,9 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
+mod common;
+
+use common::cpu_seconds;
 use lakemill::features::bins::RowSample;
 use lakemill::features::{BinnedBlock, FeatureBins, FeatureBlock};
 use lakemill::models::{BinnedSet, Predictor, lookup};
@@ -127,13 +130,6 @@ fn cut(values: &[f32], from: usize, to: usize) -> Rows {
     };
     let columns: Vec<Vec<f64>> = (0..FEATURES).map(of).collect();
     Rows { block: FeatureBlock::from_columns(to - from, &columns), labels: of(FEATURES) }
-}
-
-/// User and system time of this process, in the clock ticks of Linux.
-fn cpu_seconds() -> f64 {
-    let text = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = text.rsplit(')').next().unwrap().split_whitespace().collect();
-    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
 }
 
 /// The share of pairs of a positive and a negative row that are in order.

@@ -10,11 +10,13 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
+mod common;
+
 use arrow::array::{ArrayRef, Float32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use common::{mib, receipt};
 use parquet::arrow::ArrowWriter;
 use std::fs::File;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 /// Beside 2 categories.
@@ -94,19 +96,9 @@ fn peak(rows: u64) -> f64 {
     let root = folder.path();
     write_lake(&root.join("lake/rows"), rows);
     let sql = "SELECT * FROM records WHERE at >= $interval_start AND at < $interval_end";
-    for (name, text) in [("sql/memory.sql", sql), ("jobs/memory.toml", JOB)] {
-        std::fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
-        std::fs::write(root.join(name), text).unwrap();
-    }
-    let output = Command::new(env!("CARGO_BIN_EXE_lakemill"))
-        .args(["train", "jobs/memory.toml", "--interval", "1970-01-20", "--output", "json", "--memory", "2GiB"])
-        .current_dir(root)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    let receipt: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-    let mib = receipt["peak_rss_bytes"].as_u64().unwrap() as f64 / f64::from(1 << 20);
+    common::write(root, &[("sql/memory.sql", sql), ("jobs/memory.toml", JOB)]);
+    let receipt = receipt(root, "2GiB", &["train", "jobs/memory.toml", "--interval", "1970-01-20"]);
+    let mib = mib(receipt["peak_rss_bytes"].as_u64().unwrap());
     println!(
         "{:>12} rows in, {} to train on: peak {mib:.0} MiB, seconds {}",
         receipt["rows_in"], receipt["data"]["train_rows"], receipt["seconds"]

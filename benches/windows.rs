@@ -10,6 +10,9 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
+mod common;
+
+use common::{cpu_seconds, printed};
 use futures::TryStreamExt;
 use lakemill::interval::Interval;
 use lakemill::lake::Location;
@@ -22,26 +25,16 @@ use std::time::Instant;
 /// Wall and CPU seconds.
 type Seconds = (f64, f64);
 
-/// CPU seconds of this process so far, in hundredths (Linux).
-fn cpu() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    // After the name in parentheses: user and system ticks are the twelfth and thirteenth.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
-}
-
 /// The SQL of declared windows, as `lakemill plan` shows it.
 fn declared(root: &Path, shared: &Path, interval: &str) -> String {
     let table = format!("tables.transactions.path={}", shared.join("lake/transactions").display());
     let args = ["plan", "jobs/card_fraud_declared.toml", "--interval", interval, "--set", &table, "--sql"];
-    let output = Command::new(env!("CARGO_BIN_EXE_lakemill")).args(args).current_dir(root).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    printed(&mut common::lakemill(root, &args))
 }
 
 /// Rows and seconds of the features of an interval by this SQL.
 async fn features(shared: &Path, text: &str, interval: &str, sliding_windows: bool) -> (usize, Seconds) {
-    let (start, cpu_start) = (Instant::now(), cpu());
+    let (start, cpu_start) = (Instant::now(), cpu_seconds());
     let options = SessionOptions { sliding_windows, ..SessionOptions::features(2 << 30) };
     let mut session = Session::new(options).unwrap();
     let location = Location::parse(shared.join("lake/transactions").to_str().unwrap(), Path::new("/")).unwrap();
@@ -50,7 +43,7 @@ async fn features(shared: &Path, text: &str, interval: &str, sliding_windows: bo
     let parameters = Parameters::of_interval(&interval.parse::<Interval>().unwrap());
     let query = session.plan(&sql, &parameters).await.unwrap();
     let rows: Vec<usize> = query.stream().unwrap().map_ok(|batch| batch.num_rows()).try_collect().await.unwrap();
-    (rows.iter().sum(), (start.elapsed().as_secs_f64(), cpu() - cpu_start))
+    (rows.iter().sum(), (start.elapsed().as_secs_f64(), cpu_seconds() - cpu_start))
 }
 
 fn best(mut run: impl FnMut() -> (usize, Seconds), times: usize) -> (usize, Seconds) {
@@ -76,9 +69,7 @@ fn duckdb(python: &str, shared: &Path, start: &str, end: &str) -> (usize, Second
         script = shared.join("peers/nightly_duckdb.py").display().to_string(),
         lake = shared.join("lake").display().to_string(),
     );
-    let output = Command::new(python).args(["-c", &code]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = printed(Command::new(python).args(["-c", &code]));
     let numbers: Vec<f64> = text.split_whitespace().map(|number| number.parse().unwrap()).collect();
     (numbers[0] as usize, (numbers[1], numbers[2]))
 }
