@@ -277,10 +277,10 @@ impl Growth<'_> {
     }
 }
 
-/// The better of two splits; the first one if they are equal.
+/// The better of two splits; the first one if they are equal, or if the weight of a side is lost in rounding.
 fn better(best: Option<Split>, other: Split) -> Option<Split> {
     match best {
-        Some(best) if best.decrease >= other.decrease => Some(best),
+        Some(best) if best.decrease >= other.decrease || other.decrease.is_nan() => Some(best),
         _ => Some(other),
     }
 }
