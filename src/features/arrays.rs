@@ -13,6 +13,11 @@ use arrow::datatypes::{
     UInt32Type, UInt64Type, i256,
 };
 use arrow::record_batch::RecordBatch;
+use std::fmt::Display;
+
+/// Whole numbers below are exact in an `f64`, and so are powers of ten up to this one.
+const EXACT: f64 = (1_u64 << 53) as f64;
+const EXACT_POWERS: u8 = 22;
 
 /// Whether values of this type are strings, stored plainly, as views or through a dictionary.
 pub(super) fn is_text(of: &DataType) -> bool {
@@ -81,14 +86,19 @@ fn convert<T: ArrowPrimitiveType>(array: &dyn Array, to: &mut [f64], value: impl
     }
 }
 
-fn scaled<T: ArrowPrimitiveType>(array: &dyn Array, to: &mut [f64], scale: i8, value: impl Fn(T::Native) -> f64) {
-    // Dividing by an exact power of ten rounds once; multiplying by its inverse would round twice.
+fn scaled<T>(array: &dyn Array, to: &mut [f64], scale: i8, value: impl Fn(T::Native) -> f64)
+where
+    T: ArrowPrimitiveType,
+    T::Native: Display,
+{
+    // Where both are exact, dividing by a power of ten rounds once; multiplying by its inverse would round twice.
     let power = 10f64.powi(i32::from(scale).abs());
-    if scale >= 0 {
-        convert::<T>(array, to, |unscaled| value(unscaled) / power);
-    } else {
-        convert::<T>(array, to, |unscaled| value(unscaled) * power);
-    }
+    let exact = |number: f64| number.abs() < EXACT && scale.unsigned_abs() <= EXACT_POWERS;
+    convert::<T>(array, to, |unscaled| match value(unscaled) {
+        number if exact(number) && scale >= 0 => number / power,
+        number if exact(number) => number * power,
+        number => format!("{unscaled}e{}", -i32::from(scale)).parse().unwrap_or(number),
+    });
 }
 
 /// The `f64` nearest to a 256-bit integer (to within one unit in the last place).
@@ -257,6 +267,22 @@ mod tests {
         let wide = [i256::from_i128(-1), i256::from_i128(i128::MAX), i256::from_parts(0, 1)];
         let wide = Decimal256Array::from(wide.to_vec()).with_precision_and_scale(76, 0).unwrap();
         assert_eq!(numbers(&wide), [-1.0, 2f64.powi(127), 2f64.powi(128)]);
+    }
+
+    #[test]
+    fn decimals_are_rounded_once() {
+        for (text, scale) in [
+            ("644461693100611747", 1_i8),
+            ("110612570161021470", 7),
+            ("934298973468971824", 18),
+            ("685358135352308825", 30),
+            ("-653664006642380631", -3),
+            ("249", -30),
+        ] {
+            let array = Decimal128Array::from(vec![text.parse::<i128>().unwrap()]).with_precision_and_scale(38, scale);
+            let wanted: f64 = format!("{text}e{}", -i32::from(scale)).parse().unwrap();
+            assert_eq!(numbers(&array.unwrap()), [wanted], "{text}, {scale}");
+        }
     }
 
     #[test]
