@@ -1,8 +1,9 @@
 //! Point-in-time joins against a brute-force oracle, their mistakes, what they read, and a job that
 //! trains, scores and evaluates with them in both engines.
 
-use crate::command::{Outcome, run, run_json};
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use crate::command::run;
+use crate::sites::{HOUR, Job, PLAIN, Spine, Way, blocking, cut, dice, instants, pair, rare_null, spine_batch, word};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use chrono::TimeDelta;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -11,16 +12,9 @@ use lakemill::error::{Error, ErrorKind};
 use lakemill::lake::Location;
 use lakemill::query::{AsofJoin, PointInTime, Session, SessionOptions};
 use lakemill::tables::{self, TableRequest};
-use parquet::arrow::ArrowWriter;
 use proptest::prelude::*;
 use serde_json::Value;
-use std::path::Path;
 use std::sync::Arc;
-
-const SECOND: i64 = 1_000_000;
-
-/// A row of the spine: key, second part of the key, time in seconds.
-type Spine = (Option<i64>, Option<String>, Option<i64>);
 
 /// A row of the table: key, second part of the key, time, available time, and two values.
 type Row = (Option<i64>, Option<String>, Option<i64>, Option<i64>, Option<i64>, Option<String>);
@@ -45,21 +39,6 @@ fn oracle(spine: &[Spine], table: &[Row], both_keys: bool, max_age: Option<i64>)
     spine.iter().map(|row| newest(row).unwrap_or_default()).collect()
 }
 
-fn instants(seconds: impl Iterator<Item = Option<i64>>) -> ArrayRef {
-    let micros = seconds.map(|second| second.map(|second| second * SECOND));
-    Arc::new(TimestampMicrosecondArray::from_iter(micros).with_timezone("UTC"))
-}
-
-fn spine_batch(rows: &[Spine]) -> RecordBatch {
-    RecordBatch::try_from_iter_with_nullable([
-        ("id", Arc::new(Int64Array::from_iter_values(0..rows.len() as i64)) as ArrayRef, true),
-        ("key", Arc::new(Int64Array::from_iter(rows.iter().map(|row| row.0))), true),
-        ("part", Arc::new(StringArray::from_iter(rows.iter().map(|row| row.1.as_deref()))), true),
-        ("at", instants(rows.iter().map(|row| row.2)), true),
-    ])
-    .unwrap()
-}
-
 fn table_batch(rows: &[Row]) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable([
         ("k", Arc::new(Int64Array::from_iter(rows.iter().map(|row| row.0))) as ArrayRef, true),
@@ -70,14 +49,6 @@ fn table_batch(rows: &[Row]) -> RecordBatch {
         ("text", Arc::new(StringArray::from_iter(rows.iter().map(|row| row.5.as_deref()))), true),
     ])
     .unwrap()
-}
-
-fn cut(whole: &RecordBatch, rows: usize) -> Vec<RecordBatch> {
-    (0..whole.num_rows()).step_by(rows).map(|start| whole.slice(start, rows.min(whole.num_rows() - start))).collect()
-}
-
-fn pair(left: &str, right: &str) -> (String, String) {
-    (left.to_owned(), right.to_owned())
 }
 
 /// `number` as `n` and `text` as `t`.
@@ -96,16 +67,6 @@ fn join(both_keys: bool, max_age: Option<i64>) -> AsofJoin {
 fn session(memory_bytes: usize) -> Session {
     Session::new(SessionOptions { memory_bytes, ..SessionOptions::features(memory_bytes) }).unwrap()
 }
-
-/// How a join is run: batches of the spine, batches of the table, and the memory.
-#[derive(Debug, Clone, Copy)]
-struct Way {
-    spine: usize,
-    table: usize,
-    memory: usize,
-}
-
-const PLAIN: Way = Way { spine: 8192, table: 8192, memory: 1 << 28 };
 
 async fn joined(spine: &[Spine], table: &[Row], join: &AsofJoin, way: Way) -> Vec<Joined> {
     let (spine, table) = (spine_batch(spine), table_batch(table));
@@ -126,18 +87,6 @@ async fn joined(spine: &[Spine], table: &[Row], join: &AsofJoin, way: Way) -> Ve
         all.extend((0..given.num_rows()).map(|row| (number(row), text(row))));
     }
     all
-}
-
-fn blocking<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
-}
-
-fn word() -> impl Strategy<Value = Option<String>> {
-    prop::option::weighted(0.9, prop::sample::select(vec!["a", "b", "a much longer text"]).prop_map(str::to_owned))
-}
-
-fn rare_null(range: std::ops::Range<i64>) -> impl Strategy<Value = Option<i64>> {
-    prop::option::weighted(0.93, range)
 }
 
 /// Far apart or close together: one goes through a hash table, the other through a direct one.
@@ -206,16 +155,12 @@ fn ties_go_by_available_time_and_then_by_values_whatever_the_order() {
 /// Many more rows than a batch, the values wider than the memory: chunks, halves, and spilled batches.
 #[test]
 fn a_spine_beyond_memory_is_joined_in_parts() {
-    let mut seed = 7_u64;
-    let mut next = |below: u64| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) % below
-    };
-    let spine: Vec<Spine> = (0..20_000).map(|_| (Some(next(500) as i64), None, Some(next(100_000) as i64))).collect();
+    let mut next = dice();
+    let spine: Vec<Spine> = (0..20_000).map(|_| (Some(next(500)), None, Some(next(100_000)))).collect();
     let row = |number: i64| {
-        let time = next(100_000) as i64;
+        let time = next(100_000);
         let text = format!("{number} {}", "x".repeat(next(300) as usize));
-        (Some(next(500) as i64), None, Some(time), Some(time + next(50) as i64), Some(number), Some(text))
+        (Some(next(500)), None, Some(time), Some(time + next(50)), Some(number), Some(text))
     };
     let table: Vec<Row> = (0..30_000).map(row).collect();
     let join = join(false, Some(1_000));
@@ -273,13 +218,6 @@ async fn an_error_of_the_rows_is_the_error_of_the_join() {
     assert_eq!((error.kind(), error.message()), (ErrorKind::Check, "broken"));
 }
 
-fn write(path: &Path, batch: &RecordBatch) {
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let mut writer = ArrowWriter::try_new(std::fs::File::create(path).unwrap(), batch.schema(), None).unwrap();
-    writer.write(batch).unwrap();
-    writer.close().unwrap();
-}
-
 /// Only the files of a Delta table whose statistics reach into the bounds are opened.
 #[tokio::test]
 async fn the_scan_is_pruned_by_the_spines_times() {
@@ -309,40 +247,7 @@ async fn the_scan_is_pruned_by_the_spines_times() {
     assert_eq!(of(Some(2)).await, (1, 3, 20), "the interval's day and two before");
 }
 
-/// A lake of events and of what was measured about their sites, known an hour after it was measured.
-fn lake(folder: &Path) {
-    let (mut events, mut measured): (Vec<Spine>, Vec<Row>) = (Vec::new(), Vec::new());
-    for hour in 0..24 * 40_i64 {
-        for site in 0..12 {
-            events.push((Some(site), None, Some(hour * 3_600 + site * 17)));
-        }
-        let site = hour % 12;
-        let risk = (hour / 24 + site * 5) % 7;
-        let text = if risk > 3 { "high" } else { "low" };
-        measured.push((Some(site), None, Some(hour * 3_600), Some((hour + 1) * 3_600), Some(risk), Some(text.into())));
-    }
-    let batch = spine_batch(&events);
-    write(&folder.join("lake/events/part-0.parquet"), &batch);
-    write(&folder.join("lake/facts/part-0.parquet"), &table_batch(&measured));
-}
-
-const SQL: &str = "
-SELECT id, at, key, key % 3 AS kind, id % 5 AS noise, CASE WHEN (id * 7) % 11 > 6 THEN 1 ELSE 0 END AS label
-FROM events WHERE at >= $interval_start AND at < $interval_end";
-
-const JOB: &str = r#"
-version = 1
-name = "sites"
-home = "home"
-[tables]
-events = { path = "lake/events" }
-facts = { path = "lake/facts" }
-[features]
-sql = "sql/sites.sql"
-key = ["id"]
-time = "at"
-label = "label"
-exclude = ["key"]
+const JOIN: &str = r#"
 [[features.asof]]
 table = "facts"
 keys = { key = "k" }
@@ -350,49 +255,22 @@ time = "time"
 available_time = "known"
 max_age = "2d"
 columns = { risk = "number", level = "text", site_risk = "number" }
-[model]
-task = "binary"
-algorithm = "logistic_regression"
-window = "10d"
-split = { by = "time", test = "3d" }
-[score]
-passthrough = ["risk", "level"]
 "#;
 
-struct Job {
-    folder: tempfile::TempDir,
-}
-
-impl Job {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        lake(folder.path());
-        for (name, text) in [("sql/sites.sql", SQL), ("jobs/sites.toml", JOB)] {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        }
-        Self { folder }
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).display().to_string()
-    }
-
-    fn run(&self, command: &str, more: &[&str]) -> Outcome {
-        run_json(&[&[command, &self.path("jobs/sites.toml"), "--interval", "1970-02-05"], more].concat())
-    }
-
-    fn rows(&self, home: &str, columns: &str) -> String {
-        let table = format!("p={}", self.path(&format!("{home}/predictions/sites")));
-        let sql = format!("SELECT {columns} FROM p ORDER BY id");
-        run(&["query", &sql, "--table", &table, "--format", "csv"]).expect(0).stdout
-    }
+/// What is measured about a site is known an hour after it was measured.
+fn job() -> Job {
+    let measured = (0..24 * 40_i64).map(|hour| {
+        let site = hour % 12;
+        let risk = (hour / 24 + site * 5) % 7;
+        let text = if risk > 3 { "high" } else { "low" };
+        (Some(site), None, Some(hour * HOUR), Some((hour + 1) * HOUR), Some(risk), Some(text.to_owned()))
+    });
+    Job::new(&table_batch(&measured.collect::<Vec<Row>>()), JOIN, &["risk", "level"])
 }
 
 #[test]
 fn a_job_with_joins_trains_scores_and_evaluates() {
-    let job = Job::new();
+    let job = job();
     let receipt = job.run("run", &[]).expect(0).json();
     assert_eq!((&receipt["rows_in"], &receipt["rows_out"]), (&Value::from(24 * 12), &Value::from(24 * 12)));
     assert!(receipt["inputs"]["facts"].is_string(), "{receipt}");
@@ -421,32 +299,14 @@ fn a_job_with_joins_trains_scores_and_evaluates() {
 
 #[test]
 fn both_engines_join_alike_at_any_memory() {
-    let job = Job::new();
-    job.run("train", &[]).expect(0);
-    let mut all = Vec::new();
-    for (home, more) in [
-        ("home", &[][..]),
-        ("polars", &["--set", "features.engine=polars"]),
-        ("small", &["--memory", "256MiB", "--threads", "1"]),
-    ] {
-        let set = format!("home={}", job.path(home));
-        if home != "home" {
-            let copied = std::process::Command::new("cp").args(["-r", &job.path("home"), &job.path(home)]).status();
-            assert!(copied.unwrap().success());
-        }
-        job.run("score", &[&["--set", set.as_str(), "--force"], more].concat()).expect(0);
-        all.push(job.rows(home, "id, prediction, score, risk, level"));
-    }
-    assert_eq!(all[0], all[1]);
-    assert_eq!(all[0], all[2]);
+    job().scores_alike("256MiB", "id, prediction, score, risk, level");
 }
 
 #[test]
 fn other_joins_are_other_inputs() {
-    let job = Job::new();
+    let job = job();
     let first = job.run("run", &[]).expect(0).json();
-    let text = std::fs::read_to_string(job.path("jobs/sites.toml")).unwrap();
-    std::fs::write(job.path("jobs/sites.toml"), text.replace("max_age = \"2d\"", "max_age = \"36h\"")).unwrap();
+    job.edit("max_age = \"2d\"", "max_age = \"36h\"");
     let again = job.run("score", &[]).expect(0);
     assert!(again.stderr.contains("point-in-time joins are not those"), "{}", again.stderr);
     let again = again.json();

@@ -40,6 +40,7 @@ mod s3;
 mod scoring;
 mod shared;
 mod shipped;
+mod sites;
 mod stopped;
 mod streamed;
 mod tables;

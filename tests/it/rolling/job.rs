@@ -1,55 +1,24 @@
 //! A job with windows, in both engines; what its SQL shows, and what makes it another job.
 
-use super::{Asked, Row, Spine, oracle, spine_batch, table_batch};
-use crate::command::{Outcome, run, run_json};
-use arrow::array::RecordBatch;
+use super::{Asked, Row, oracle, table_batch};
+use crate::command::run;
+use crate::sites::{HOUR, Job, events};
 use lakemill::query::rolling::Closed;
-use parquet::arrow::ArrowWriter;
 use serde_json::Value;
-use std::path::Path;
 
-fn write(path: &Path, batch: &RecordBatch) {
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let mut writer = ArrowWriter::try_new(std::fs::File::create(path).unwrap(), batch.schema(), None).unwrap();
-    writer.write(batch).unwrap();
-    writer.close().unwrap();
+/// What was measured at the sites, but for one.
+fn measured() -> Vec<Row> {
+    let hours = 0..24 * 40_i64;
+    hours
+        .map(|hour| {
+            let site = hour % 11;
+            let risk = (hour / 24 + site * 5) % 7;
+            (Some(site), None, Some(hour * HOUR), Some(risk), Some(risk as f64 * 0.1))
+        })
+        .collect()
 }
 
-const HOUR: i64 = 3_600;
-
-/// Events of sites, and what was measured at them.
-fn lake(folder: &Path) -> (Vec<Spine>, Vec<Row>) {
-    let (mut events, mut measured): (Vec<Spine>, Vec<Row>) = (Vec::new(), Vec::new());
-    for hour in 0..24 * 40_i64 {
-        for site in 0..12 {
-            events.push((Some(site), None, Some(hour * HOUR + site * 17)));
-        }
-        let site = hour % 11;
-        let risk = (hour / 24 + site * 5) % 7;
-        measured.push((Some(site), None, Some(hour * HOUR), Some(risk), Some(risk as f64 * 0.1)));
-    }
-    write(&folder.join("lake/events/part-0.parquet"), &spine_batch(&events));
-    write(&folder.join("lake/facts/part-0.parquet"), &table_batch(&measured));
-    (events, measured)
-}
-
-const SQL: &str = "
-SELECT id, at, key, key % 3 AS kind, id % 5 AS noise, CASE WHEN (id * 7) % 11 > 6 THEN 1 ELSE 0 END AS label
-FROM events WHERE at >= $interval_start AND at < $interval_end -- of the features: all";
-
-const JOB: &str = r#"
-version = 1
-name = "sites"
-home = "home"
-[tables]
-events = { path = "lake/events" }
-facts = { path = "lake/facts" }
-[features]
-sql = "sql/sites.sql"
-key = ["id"]
-time = "at"
-label = "label"
-exclude = ["key"]
+const WINDOWS: &str = r#"
 [[features.windows]]
 table = "facts"
 keys = { key = "k" }
@@ -74,67 +43,33 @@ table = "facts"
 keys = { key = "k" }
 time = "time"
 columns = { newest = "number" }
-[model]
-task = "binary"
-algorithm = "logistic_regression"
-window = "10d"
-split = { by = "time", test = "3d" }
-[score]
-passthrough = ["n_1d12h", "float_mean_5d", "number_last_5d", "number_distinct_5d", "events_count_1h", "newest"]
 "#;
 
 const CARRIED: &str = "id, n_1d12h, float_mean_5d, number_last_5d, number_distinct_5d, events_count_1h";
 
-struct Job {
-    folder: tempfile::TempDir,
-    events: Vec<Spine>,
-    measured: Vec<Row>,
+fn job() -> Job {
+    let carried: Vec<&str> = CARRIED.split(", ").skip(1).chain(["newest"]).collect();
+    Job::new(&table_batch(&measured()), WINDOWS, &carried)
 }
 
-impl Job {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (events, measured) = lake(folder.path());
-        for (name, text) in [("sql/sites.sql", SQL), ("jobs/sites.toml", JOB)] {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        }
-        Self { folder, events, measured }
+/// What [`CARRIED`] is by the oracle.
+fn expected() -> String {
+    let (events, measured) = (events(), measured());
+    let day = 35 * 86_400..36 * 86_400;
+    let asked = Asked { both_keys: false, closed: Closed::Left, delay: 6 * HOUR, over: [0, 0] };
+    let own = Asked { closed: Closed::Both, delay: 0, ..asked.clone() };
+    let of_events: Vec<Row> = events.iter().map(|event| (event.0, None, event.2, None, None)).collect();
+    let shown = |value: Option<i64>| value.map(|value| value.to_string()).unwrap_or_default();
+    let mut lines = vec![CARRIED.replace(' ', "")];
+    for (id, event) in events.iter().enumerate().filter(|(_, event)| day.contains(&event.2.unwrap())) {
+        let short = oracle(event, &measured, &asked, 36 * HOUR);
+        let long = oracle(event, &measured, &asked, 120 * HOUR);
+        let mean = long.floats[1].map(|mean| format!("{mean:.9}")).unwrap_or_default();
+        let beside = oracle(event, &of_events, &own, HOUR);
+        let (last, distinct) = (shown(long.wholes[3]), long.distinct);
+        lines.push(format!("{id},{},{mean},{last},{distinct},{}", short.rows, beside.rows));
     }
-
-    fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).display().to_string()
-    }
-
-    fn run(&self, command: &str, more: &[&str]) -> Outcome {
-        run_json(&[&[command, &self.path("jobs/sites.toml"), "--interval", "1970-02-05"], more].concat())
-    }
-
-    fn rows(&self, home: &str, columns: &str) -> String {
-        let table = format!("p={}", self.path(&format!("{home}/predictions/sites")));
-        let sql = format!("SELECT {columns} FROM p ORDER BY id");
-        run(&["query", &sql, "--table", &table, "--format", "csv"]).expect(0).stdout
-    }
-
-    /// What [`CARRIED`] is by the oracle.
-    fn expected(&self) -> String {
-        let day = 35 * 86_400..36 * 86_400;
-        let asked = Asked { both_keys: false, closed: Closed::Left, delay: 6 * HOUR, over: [0, 0] };
-        let own = Asked { closed: Closed::Both, delay: 0, ..asked.clone() };
-        let of_events: Vec<Row> = self.events.iter().map(|event| (event.0, None, event.2, None, None)).collect();
-        let shown = |value: Option<i64>| value.map(|value| value.to_string()).unwrap_or_default();
-        let mut lines = vec![CARRIED.replace(' ', "")];
-        for (id, event) in self.events.iter().enumerate().filter(|(_, event)| day.contains(&event.2.unwrap())) {
-            let short = oracle(event, &self.measured, &asked, 36 * HOUR);
-            let long = oracle(event, &self.measured, &asked, 120 * HOUR);
-            let mean = long.floats[1].map(|mean| format!("{mean:.9}")).unwrap_or_default();
-            let beside = oracle(event, &of_events, &own, HOUR);
-            let (last, distinct) = (shown(long.wholes[3]), long.distinct);
-            lines.push(format!("{id},{},{mean},{last},{distinct},{}", short.rows, beside.rows));
-        }
-        lines.join("\n") + "\n"
-    }
+    lines.join("\n") + "\n"
 }
 
 /// Means to nine digits.
@@ -151,11 +86,11 @@ fn rounded(csv: &str) -> String {
 
 #[test]
 fn a_job_with_windows_trains_scores_and_evaluates() {
-    let job = Job::new();
+    let job = job();
     let receipt = job.run("run", &[]).expect(0).json();
     assert_eq!((&receipt["rows_in"], &receipt["rows_out"]), (&Value::from(24 * 12), &Value::from(24 * 12)));
     assert_eq!(job.run("run", &[]).expect(0).json()["status"], "noop");
-    let expected = job.expected();
+    let expected = expected();
     assert!(expected.contains(",,0,"), "a site of which nothing is known");
     assert_eq!(rounded(&job.rows("home", CARRIED)), rounded(&expected));
 
@@ -172,7 +107,7 @@ fn a_job_with_windows_trains_scores_and_evaluates() {
 /// What `plan --sql` shows is what is run.
 #[test]
 fn the_sql_that_is_shown_gives_the_same_features() {
-    let job = Job::new();
+    let job = job();
     job.run("run", &[]).expect(0);
     let (file, path) = (job.path("shown.sql"), job.path("jobs/sites.toml"));
     let shown = run(&["plan", &path, "--interval", "1970-02-05", "--sql"]).expect(0).stdout;
@@ -204,32 +139,14 @@ fn the_sql_that_is_shown_gives_the_same_features() {
 
 #[test]
 fn both_engines_give_the_same_windows_at_any_memory() {
-    let job = Job::new();
-    job.run("train", &[]).expect(0);
-    let mut all = Vec::new();
-    for (home, more) in [
-        ("home", &[][..]),
-        ("polars", &["--set", "features.engine=polars"]),
-        ("small", &["--memory", "240MiB", "--threads", "1"]),
-    ] {
-        let set = format!("home={}", job.path(home));
-        if home != "home" {
-            let copied = std::process::Command::new("cp").args(["-r", &job.path("home"), &job.path(home)]).status();
-            assert!(copied.unwrap().success());
-        }
-        job.run("score", &[&["--set", set.as_str(), "--force"], more].concat()).expect(0);
-        all.push(job.rows(home, &format!("{CARRIED}, newest, prediction, score")));
-    }
-    assert_eq!(all[0], all[1]);
-    assert_eq!(all[0], all[2]);
+    job().scores_alike("240MiB", &format!("{CARRIED}, newest, prediction, score"));
 }
 
 #[test]
 fn other_windows_are_other_inputs() {
-    let job = Job::new();
+    let job = job();
     let first = job.run("run", &[]).expect(0).json();
-    let text = std::fs::read_to_string(job.path("jobs/sites.toml")).unwrap();
-    std::fs::write(job.path("jobs/sites.toml"), text.replace("delay = \"6h\"", "delay = \"7h\"")).unwrap();
+    job.edit("delay = \"6h\"", "delay = \"7h\"");
     let again = job.run("score", &[]).expect(0);
     assert!(again.stderr.contains("windows are not those"), "{}", again.stderr);
     let again = again.json();

@@ -4,9 +4,8 @@
 mod job;
 mod types;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
+use crate::sites::{PLAIN, Spine, Way, blocking, cut, dice, instants, pair, rare_null, spine_batch, word};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Float64Type, Int64Type};
 use chrono::{DateTime, TimeDelta};
@@ -18,11 +17,6 @@ use lakemill::query::{FeatureSql, Parameters, Session, SessionOptions};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-
-const SECOND: i64 = 1_000_000;
-
-/// A row of the query: key, second part of the key, time in seconds.
-type Spine = (Option<i64>, Option<String>, Option<i64>);
 
 /// A row of the table: key, second part of the key, time, and two values.
 type Row = (Option<i64>, Option<String>, Option<i64>, Option<i64>, Option<f64>);
@@ -90,21 +84,6 @@ fn oracle(spine: &Spine, table: &[Row], asked: &Asked, over: i64) -> Window {
     }
 }
 
-fn instants(seconds: impl Iterator<Item = Option<i64>>) -> ArrayRef {
-    let micros = seconds.map(|second| second.map(|second| second * SECOND));
-    Arc::new(TimestampMicrosecondArray::from_iter(micros).with_timezone("UTC"))
-}
-
-fn spine_batch(rows: &[Spine]) -> RecordBatch {
-    RecordBatch::try_from_iter_with_nullable([
-        ("id", Arc::new(Int64Array::from_iter_values(0..rows.len() as i64)) as ArrayRef, true),
-        ("key", Arc::new(Int64Array::from_iter(rows.iter().map(|row| row.0))), true),
-        ("part", Arc::new(StringArray::from_iter(rows.iter().map(|row| row.1.as_deref()))), true),
-        ("at", instants(rows.iter().map(|row| row.2)), true),
-    ])
-    .unwrap()
-}
-
 fn table_batch(rows: &[Row]) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable([
         ("k", Arc::new(Int64Array::from_iter(rows.iter().map(|row| row.0))) as ArrayRef, true),
@@ -114,14 +93,6 @@ fn table_batch(rows: &[Row]) -> RecordBatch {
         ("float", Arc::new(Float64Array::from_iter(rows.iter().map(|row| row.4))), true),
     ])
     .unwrap()
-}
-
-fn cut(whole: &RecordBatch, rows: usize) -> Vec<RecordBatch> {
-    (0..whole.num_rows()).step_by(rows).map(|start| whole.slice(start, rows.min(whole.num_rows() - start))).collect()
-}
-
-fn pair(left: &str, right: &str) -> (String, String) {
-    (left.to_owned(), right.to_owned())
 }
 
 fn column(name: &str, function: RollingFunction, of: Option<&str>, over: i64) -> RollingColumn {
@@ -160,16 +131,6 @@ fn windows(asked: &Asked) -> RollingWindows {
     }
 }
 
-/// How windows are run: batches of the query, batches of the table, and the memory.
-#[derive(Debug, Clone, Copy)]
-struct Way {
-    spine: usize,
-    table: usize,
-    memory: usize,
-}
-
-const PLAIN: Way = Way { spine: 8192, table: 8192, memory: 1 << 28 };
-
 fn interval(first: i64, end: i64) -> Interval {
     let at = |second| DateTime::from_timestamp(second, 0).unwrap();
     Interval::new(at(first), at(end)).unwrap()
@@ -197,10 +158,6 @@ async fn rolled(
     let planned = session.plan(&whole, &parameters).await?;
     let batches: Vec<RecordBatch> = one_for_one(&planned)?.try_collect().await?;
     Ok((concat_batches(&planned.schema(), &batches).unwrap(), planned.explain().physical))
-}
-
-fn blocking<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
 fn found(spine: &[Spine], table: &[Row], asked: &Asked, way: Way) -> RecordBatch {
@@ -244,14 +201,6 @@ fn compare(found: &RecordBatch, row: usize, over: i64, wanted: &Window) -> Resul
         }
     }
     Ok(())
-}
-
-fn word() -> impl Strategy<Value = Option<String>> {
-    prop::option::weighted(0.9, prop::sample::select(vec!["a", "b", "a much longer text"]).prop_map(str::to_owned))
-}
-
-fn rare_null(range: std::ops::Range<i64>) -> impl Strategy<Value = Option<i64>> {
-    prop::option::weighted(0.93, range)
 }
 
 fn key() -> impl Strategy<Value = Option<i64>> {
@@ -378,11 +327,7 @@ fn ends_belong_to_a_window_as_closed_says() {
 /// More rows than fit into the memory of a sort: the same rows, and the sorts below the windows are ours.
 #[test]
 fn windows_beyond_memory_are_the_same() {
-    let mut seed = 7_u64;
-    let mut next = |below: u64| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((seed >> 33) % below) as i64
-    };
+    let mut next = dice();
     let spine: Vec<Spine> = (0..30_000).map(|_| (Some(next(500)), None, Some(next(80_000)))).collect();
     let table: Vec<Row> =
         (0..120_000).map(|_| (Some(next(500)), None, Some(next(80_000)), Some(next(50)), Some(0.1))).collect();

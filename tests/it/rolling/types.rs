@@ -1,6 +1,7 @@
 //! Times, keys and values of all types.
 
-use super::{Asked, PLAIN, blocking, column, instants, interval, pair, rolled, session, windows};
+use super::{Asked, column, interval, rolled, session, windows};
+use crate::sites::{PLAIN, blocking, instants, pair};
 use arrow::array::{
     ArrayRef, AsArray, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
     UInt64Array,

@@ -2,6 +2,7 @@
 
 use super::oracle::{Frame, Order, Side, exact_sum, squares};
 use super::{Operator, Row, answer};
+use crate::sites::blocking;
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type};
 use proptest::prelude::*;
@@ -158,10 +159,6 @@ fn bytes(column: &ArrayRef) -> Vec<Option<u64>> {
     }
 }
 
-fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
-}
-
 fn sql(frame: &Frame, order: &Order, column: &str, unit: impl Fn(f64) -> String) -> String {
     let (order, frame) = (order.sql(column, frame), frame.sql(unit));
     format!("SELECT id, {AGGREGATES} FROM t WINDOW w AS (PARTITION BY part ORDER BY {order} {frame})")
@@ -196,7 +193,7 @@ proptest! {
         rows in rows(), frame in frame(), order in order(), batch in 1usize..12,
     ) {
         let sql = sql(&frame, &order, "key", |by| format!("{by:?}"));
-        check(&rows, &frame, &order, &block_on(answer(&rows, batch, Operator::Ours, &sql)));
+        check(&rows, &frame, &order, &blocking(answer(&rows, batch, Operator::Ours, &sql)));
     }
 
     #[test]
@@ -210,15 +207,15 @@ proptest! {
         // The farthest ticks lie where the oracle's floats cannot tell neighbours apart.
         let rows: Vec<Row> = rows.iter().map(ticked).filter(|row| row.key.is_none_or(|key| key.abs() < 1e9)).collect();
         let sql = sql(&frame, &order, "tick", |by| format!("{by}"));
-        check(&rows, &frame, &order, &block_on(answer(&rows, batch, Operator::Ours, &sql)));
+        check(&rows, &frame, &order, &blocking(answer(&rows, batch, Operator::Ours, &sql)));
     }
 
     #[test]
     fn any_batch_size_gives_the_same_bytes(rows in rows(), frame in frame(), order in order()) {
         let sql = format!("{} ORDER BY id", sql(&frame, &order, "key", |by| format!("{by:?}")));
-        let wanted = block_on(answer(&rows, 8192, Operator::Ours, &sql));
+        let wanted = blocking(answer(&rows, 8192, Operator::Ours, &sql));
         for batch in [1, 2, 3, 7, 16] {
-            let found = block_on(answer(&rows, batch, Operator::Ours, &sql));
+            let found = blocking(answer(&rows, batch, Operator::Ours, &sql));
             // In a RANGE frame, which of several peers is the first is up to the sort.
             let ties = usize::from(!frame.is_rows()) * 2;
             for column in 0..wanted.num_columns() - ties {
