@@ -225,7 +225,13 @@ impl LabelReader {
                 first_row.resize(code as usize + 1, None);
             }
             first_row[code as usize].get_or_insert(*passed + at);
-        })
+        })?;
+        if found.classes.len() > MOST_CLASSES {
+            return Err(Error::check(format!("a label has more than {MOST_CLASSES} classes"))
+                .with("column", &*name)
+                .hint("is it a number to be predicted (task = \"regression\"), or a key? otherwise group rare classes in SQL"));
+        }
+        Ok(())
     }
 
     /// The classes of all that was read; by the classes of a model, if `given`.
@@ -353,6 +359,9 @@ fn unseen_class(name: &str, known: &[String], column: &str, row: Option<usize>) 
 }
 
 const NO_LABEL: u32 = u32::MAX;
+
+/// Each class is an output of the model, and each row has a number for each. So many come of keys, not of classes.
+const MOST_CLASSES: usize = 1 << 16;
 
 /// The classes in order of appearance; a class's code is its place.
 #[derive(Debug, Default)]
@@ -508,6 +517,15 @@ mod tests {
             assert_eq!((error.message(), error.kind()), (message, ErrorKind::Check));
         }
         assert!(fit(Int64Array::from(vec![5, 5]), Task::Regression).is_ok());
+    }
+
+    #[test]
+    fn a_key_is_no_label() {
+        let most = MOST_CLASSES as i64;
+        assert!(fit(Int64Array::from_iter_values(0..most), Task::Multiclass).is_ok());
+        let parts = batches(vec![Int64Array::from_iter_values(0..most), Int64Array::from_iter_values([7, most])]);
+        let error = Labels::fit(&parts, "y", Task::Multiclass, None).unwrap_err();
+        assert_eq!(error.to_string(), "a label has more than 65536 classes (column = y)");
     }
 
     #[test]

@@ -237,11 +237,16 @@ fn on_deep_stack<T: Send>(
     if text.len() > MAX_BYTES {
         return Err(SqlDiagnostic::new(file, "", None, format!("the SQL is longer than {MAX_BYTES} bytes")));
     }
+    let problem = |what: String| SqlDiagnostic::new(file, text, None, what);
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, parse);
         match thread.map(std::thread::ScopedJoinHandle::join) {
             Ok(Ok(result)) => result,
-            _ => Err(SqlDiagnostic::new(file, text, None, "the SQL cannot be parsed")),
+            Ok(Err(_)) => Err(problem("the SQL cannot be parsed".to_owned())),
+            Err(error) => {
+                let room = "let the process have 1 GiB of address space (`ulimit -v`) and a thread more (`ulimit -u`)";
+                Err(problem(format!("no thread could be started to parse it: {error}")).hint(room))
+            }
         }
     })
 }

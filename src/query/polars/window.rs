@@ -123,7 +123,10 @@ impl Extent {
             (true, true, ..) => Ok(Self::Whole),
             (true, _, true, WindowFrameUnits::Range) if order.is_empty() => Ok(Self::Whole),
             (true, _, true, WindowFrameUnits::Range) => Ok(Self::Running { peers: true }),
-            (true, _, true, WindowFrameUnits::Rows) if !order.is_empty() => Ok(Self::Running { peers: false }),
+            (true, _, true, WindowFrameUnits::Rows) if order.is_empty() => {
+                Err("ROWS frames without ORDER BY, whose rows have no order".to_owned())
+            }
+            (true, _, true, WindowFrameUnits::Rows) => Ok(Self::Running { peers: false }),
             (.., units) => Err(frames(&units.to_string())),
         }
     }

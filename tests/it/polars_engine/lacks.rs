@@ -16,6 +16,10 @@ const LACKING: &[(&str, &str)] = &[
         "SELECT id, avg(y) OVER (ORDER BY id ROWS BETWEEN 3 PRECEDING AND CURRENT ROW) AS s FROM t",
         "1:12: the polars engine lacks ROWS frames other than",
     ),
+    (
+        "SELECT id, sum(i) OVER (ROWS UNBOUNDED PRECEDING) AS s FROM t",
+        "1:12: the polars engine lacks ROWS frames without",
+    ),
     ("SELECT id, ntile(4) OVER (ORDER BY id) AS s FROM t", "1:12: the polars engine lacks the window function `ntile`"),
     (
         "SELECT id, max(s) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) AS m FROM t",

@@ -168,19 +168,20 @@ fn sql(frame: &Frame, order: &Order, column: &str, unit: impl Fn(f64) -> String)
 #[tokio::test]
 async fn the_last_row_of_a_frame_is_held_however_long_it_stays_the_last() {
     const BATCH: usize = 1024;
-    const APART: i64 = 40 * 1024;
+    // More rows than are held for nothing; and at the first of the later ones all ends leap there.
+    const EARLY: i64 = 40 * 1024;
     const LATER: i64 = 4 * 1024;
-    let row = |tick: i64, id: i64| Row { part: None, key: Some(tick as f64), whole: Some(id), float: None };
-    let early = (0..APART).map(|id| row(id, id));
-    let late = (APART..APART + LATER).map(|id| row(APART + 9, id));
-    let rows: Vec<Row> = early.chain(late).collect();
-    let frame = "ORDER BY tick RANGE BETWEEN UNBOUNDED PRECEDING AND 10 PRECEDING";
+    const LAG: i64 = 20_000;
+    let tick = |id: i64| if id < EARLY { id } else { EARLY - 1 + LAG };
+    let row = |id: i64| Row { part: None, key: Some(tick(id) as f64), whole: Some(id), float: None };
+    let rows: Vec<Row> = (0..EARLY + LATER).map(row).collect();
+    let frame = format!("ORDER BY tick RANGE BETWEEN UNBOUNDED PRECEDING AND {LAG} PRECEDING");
     let sql = format!("SELECT id, last_value(whole) OVER ({frame}) AS last, count(*) OVER ({frame}) AS rows FROM t");
     let found = answer(&rows, BATCH, Operator::Ours, &sql).await;
     let (ids, last, counts) = (wholes(&found, "id"), wholes(&found, "last"), wholes(&found, "rows"));
     assert_eq!(ids.len(), rows.len());
     for ((id, last), count) in ids.into_iter().zip(last).zip(counts) {
-        let until = id.unwrap().min(APART + 9) - 10;
+        let until = tick(id.unwrap()) - LAG;
         assert_eq!((last, count), ((until >= 0).then_some(until), Some((until + 1).max(0))), "{id:?}");
     }
 }
