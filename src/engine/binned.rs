@@ -68,7 +68,7 @@ pub fn fit_binned(recipe: &Recipe, staged: Staged, key: &[String], limit: Stream
     let naive = naive(recipe, &labels, train.observed.samples.as_deref())?;
     // What a search does not need is gone before the matrix is there.
     let (moments, watched) = match (moments, &recipe.search) {
-        (Some(moments), None) => (None, recipe.watched(&recipe.params, &moments, None)?),
+        (Some(moments), None) => (None, recipe.watched(&moments, None)?),
         (moments, _) => (moments, None),
     };
     let matrix = binned(&encoder, bins, labels.values.len(), &mut train.rows, limit, &mut train.counts)?;
@@ -76,20 +76,22 @@ pub fn fit_binned(recipe: &Recipe, staged: Staged, key: &[String], limit: Stream
         // Nobody reads them again.
         train.rows = Spooled::default();
     }
-    let fitting = Fitting { recipe, encoder: &encoder, limit };
-    let (params, search, watched) = match (&recipe.search, moments) {
+    let (chosen, search, watched) = match (&recipe.search, moments) {
         (Some(search), Some(moments)) => {
             let known = Known { labels: &labels, observed: &train.observed, moments: &moments };
+            let fitting = Fitting { recipe, encoder: &encoder, limit };
             let Searched { params, report } = fitting.search(search, &job.spec.model, &matrix, known)?;
-            let watched = recipe.watched(&params, &moments, None)?;
-            (params, Some(report), watched)
+            let chosen = recipe.with(params);
+            let watched = chosen.watched(&moments, None)?;
+            (Some(chosen), Some(report), watched)
         }
-        _ => (recipe.params.clone(), None, watched),
+        _ => (None, None, watched),
     };
+    let recipe = chosen.as_ref().unwrap_or(recipe);
+    let fitting = Fitting { recipe, encoder: &encoder, limit };
     let samples = train.observed.samples.as_deref();
-    let with = (&params, samples, watched.as_deref());
-    let Learned { predictor, gains } = fitting.fit(&matrix, &labels, with)?;
-    let folded = recipe.folds.map(|k| fitting.fit_folds(&matrix, &labels, with, k));
+    let Learned { predictor, gains } = fitting.fit(&matrix, &labels, samples, watched.as_deref())?;
+    let folded = recipe.folds.map(|k| fitting.fit_folds(&matrix, &labels, samples, watched.as_deref(), k));
     drop(matrix);
     let cross_validation = match folded.transpose()? {
         Some(folded) => fitting.measure_folds(folded, &labels, &mut train)?,
@@ -119,7 +121,7 @@ pub fn fit_binned(recipe: &Recipe, staged: Staged, key: &[String], limit: Stream
         golden,
         encoder,
         predictor,
-        params,
+        params: recipe.params.clone(),
         search,
         gains,
         rises,
@@ -187,9 +189,6 @@ struct Fitting<'a> {
     limit: StreamLimit,
 }
 
-/// Parameters, the rows' sample weights, and which rows are only watched.
-type With<'a> = (&'a Params, Option<&'a [f64]>, Option<&'a [bool]>);
-
 /// What a search knows of the training rows beside their bins.
 #[derive(Clone, Copy)]
 struct Known<'a> {
@@ -200,7 +199,13 @@ struct Known<'a> {
 }
 
 impl Fitting<'_> {
-    fn fit(&self, matrix: &BinnedBlock, labels: &Labels, (params, samples, watched): With<'_>) -> Result<Learned> {
+    fn fit(
+        &self,
+        matrix: &BinnedBlock,
+        labels: &Labels,
+        samples: Option<&[f64]>,
+        watched: Option<&[bool]>,
+    ) -> Result<Learned> {
         let recipe = self.recipe;
         let weights = match (&recipe.class_weight, samples) {
             (None, None) => None,
@@ -215,7 +220,7 @@ impl Fitting<'_> {
             classes: labels.classes.len(),
             validation: watched,
         };
-        recipe.algorithm.fit_binned(&set, params, recipe.seed).at("algorithm", recipe.algorithm.name())
+        recipe.algorithm.fit_binned(&set, &recipe.params, recipe.seed).at("algorithm", recipe.algorithm.name())
     }
 
     /// The best setting by fits on some of the training rows, measured on others.
@@ -228,7 +233,9 @@ impl Fitting<'_> {
         let classes = labels.classes.len();
         let at_once = self.limit.side_by_side(matrix.rows(), matrix.features(), recipe.task.outputs(classes));
         search.run(recipe, at_once, |params, fold| {
-            let predictor = self.fit_rows(params, matrix, known, &folds.learned(fold, moments)?)?;
+            let recipe = &recipe.with(params.clone());
+            let fitting = Fitting { recipe, ..*self };
+            let predictor = fitting.fit_rows(matrix, known, &folds.learned(fold, moments)?)?;
             let rows = folds.held_out(fold, moments)?;
             let blocks: Vec<Vec<f64>> =
                 rows.par_chunks(DECODED_ROWS).map(|rows| predictor.predict(&matrix.decoded(rows))).collect();
@@ -243,14 +250,14 @@ impl Fitting<'_> {
     }
 
     /// A model of these rows alone.
-    fn fit_rows(&self, params: &Params, matrix: &BinnedBlock, known: Known<'_>, rows: &[u32]) -> Result<Predictor> {
+    fn fit_rows(&self, matrix: &BinnedBlock, known: Known<'_>, rows: &[u32]) -> Result<Predictor> {
         let (recipe, Known { labels, observed, moments }) = (self.recipe, known);
         let pick = |values: &[f64]| -> Vec<f64> { rows.iter().map(|row| values[*row as usize]).collect() };
         let own = Labels { values: pick(&labels.values), classes: labels.classes.clone(), ..labels_of(labels) };
         let own = row_weights(&own, recipe.class_weight.as_ref(), observed.samples.as_deref().map(pick).as_deref())?;
         let mut weights = vec![0.0; matrix.rows()];
         rows.iter().zip(own).for_each(|(row, weight)| weights[*row as usize] = weight);
-        let watched = recipe.watched(params, moments, Some(rows))?.map(|flags| {
+        let watched = recipe.watched(moments, Some(rows))?.map(|flags| {
             let mut watched = vec![false; matrix.rows()];
             rows.iter().zip(flags).for_each(|(row, flag)| watched[*row as usize] = flag);
             watched
@@ -264,7 +271,7 @@ impl Fitting<'_> {
             classes: labels.classes.len(),
             validation: watched.as_deref(),
         };
-        let learned = recipe.algorithm.fit_binned(&set, params, recipe.seed);
+        let learned = recipe.algorithm.fit_binned(&set, &recipe.params, recipe.seed);
         Ok(learned.at("algorithm", recipe.algorithm.name())?.predictor)
     }
 
@@ -277,7 +284,8 @@ impl Fitting<'_> {
         &self,
         matrix: &BinnedBlock,
         labels: &Labels,
-        (params, samples, watched): With<'_>,
+        samples: Option<&[f64]>,
+        watched: Option<&[bool]>,
         k: usize,
     ) -> Result<(Vec<Predictor>, Vec<u16>)> {
         let fold_of = folds(&labels.values, labels.classes.len(), k, self.recipe.seed)?;
@@ -299,8 +307,7 @@ impl Fitting<'_> {
             }
             let part = BinnedBlock::new(rows.len(), matrix.all_bins().to_vec(), part.finish()?)?;
             drop(rows);
-            let with = (params, samples.as_deref(), watched.as_deref());
-            let learned = self.fit(&part, &own, with).at("fold", fold)?;
+            let learned = self.fit(&part, &own, samples.as_deref(), watched.as_deref()).at("fold", fold)?;
             predictors.push(learned.predictor);
         }
         Ok((predictors, fold_of))

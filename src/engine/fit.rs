@@ -20,6 +20,7 @@ use arrow::array::RecordBatch;
 use rayon::prelude::*;
 
 /// How a model is to be fitted.
+#[derive(Clone)]
 pub struct Recipe {
     /// Binary, multiclass or regression.
     pub task: Task,
@@ -95,13 +96,7 @@ pub struct Fitted {
 /// # Errors
 /// `check` for labels or weights that can't be learned from; what the algorithm refuses; `budget` where the
 /// encoded rows would not fit into `limit`.
-pub fn fit(
-    recipe: &Recipe,
-    source: Source<'_>,
-    spec: &JobSpec,
-    split: &Split,
-    limit: &DenseLimit,
-) -> Result<Fitted> {
+pub fn fit(recipe: &Recipe, source: Source<'_>, spec: &JobSpec, split: &Split, limit: &DenseLimit) -> Result<Fitted> {
     let (train, test) = (split.train.as_slice(), split.test.as_slice());
     let labels = Labels::fit(source.batches, source.label, recipe.task, Some(train))?;
     let encoder = Encoder::fit(&recipe.signature, source.batches, Some(&labels.known), &recipe.encoder)?;
@@ -109,16 +104,17 @@ pub fn fit(
     let sets = 1 + recipe.folds.map_or(0, |folds| folds.min(rayon::current_num_threads()));
     limit.check((train.len() + test.len()) as u64, encoder.features() * sets)?;
     let train = Dataset::encode(source, &encoder, &labels)?;
-    let (params, search) = match &recipe.search {
-        None => (recipe.params.clone(), None),
+    let (chosen, search) = match &recipe.search {
+        None => (None, None),
         Some(search) => {
             let (held, rows) = ((train.rows.len() + test.len()) as u64, train.rows.len() as u64);
             let at_once = limit.side_by_side(held, rows, encoder.features(), rayon::current_num_threads())?;
             let Searched { params, report } = recipe.search_held(search, source, spec, &train, &labels, at_once)?;
-            (params, Some(report))
+            (Some(recipe.with(params)), Some(report))
         }
     };
-    let predictor = recipe.fit(recipe.algorithm, &params, &train, &labels.classes)?;
+    let recipe = chosen.as_ref().unwrap_or(recipe);
+    let predictor = recipe.fit(recipe.algorithm, &recipe.params, &train, &labels.classes)?;
     let naive = recipe.fit(baseline(recipe.task), &Params::new(), &train, &labels.classes)?;
     let test_labels = Labels::encode(source.batches, source.label, recipe.task, &labels.classes, Some(test))?;
     let test = Dataset::encode(source, &encoder, &test_labels)?;
@@ -132,7 +128,7 @@ pub fn fit(
     let baseline = recipe.measure(&test.observed, classes, &predicted(&test.block, &naive))?;
     let shuffled = recipe.shuffled_rows(test.rows.len(), encoder.features());
     let rises = recipe.rises(&predictor, &test.block.take(&shuffled), &shuffled, &test.observed);
-    let cross_validation = recipe.cross_validate(source, &train, &labels, &params)?;
+    let cross_validation = recipe.cross_validate(source, &train, &labels)?;
     let train_labels = train.as_labels(recipe.task, &labels.classes);
     // Rows that the encoder has taken, so that each gives a prediction.
     let columns: Vec<&str> = recipe.signature.columns.iter().map(|column| column.name.as_str()).collect();
@@ -141,7 +137,7 @@ pub fn fit(
     Ok(Fitted {
         encoder,
         predictor,
-        params,
+        params: recipe.params.clone(),
         search,
         gains: None,
         rises,
@@ -182,6 +178,11 @@ pub fn no_test_label() -> Error {
 }
 
 impl Recipe {
+    /// The same with the parameters that a search has chosen.
+    pub fn with(&self, params: Params) -> Self {
+        Self { params, search: None, ..self.clone() }
+    }
+
     /// The test rows that features are shuffled on; none unless asked for.
     pub fn shuffled_rows(&self, rows: usize, features: usize) -> Vec<usize> {
         if self.importance { measured_rows(rows, features) } else { Vec::new() }
@@ -209,12 +210,12 @@ impl Recipe {
         algorithm.fit(&training, params, self.seed).at("algorithm", algorithm.name())
     }
 
-    /// Which of the given training rows (none: of all) a fit with these parameters only watches.
+    /// Which of the given training rows (none: of all) a fit only watches.
     ///
     /// # Errors
     /// Wrong parameters; rows that neither time nor key tells apart.
-    pub fn watched(&self, params: &Params, moments: &Moments, among: Option<&[u32]>) -> Result<Option<Vec<bool>>> {
-        match self.algorithm.watched(params)? {
+    pub fn watched(&self, moments: &Moments, among: Option<&[u32]>) -> Result<Option<Vec<bool>>> {
+        match self.algorithm.watched(&self.params)? {
             Some(share) => moments.watched(share, among),
             None => Ok(None),
         }
@@ -267,18 +268,12 @@ impl Recipe {
     }
 
     /// Every training row predicted by a model that has not seen it, encoder included.
-    fn cross_validate(
-        &self,
-        source: Source<'_>,
-        train: &Dataset,
-        labels: &Labels,
-        params: &Params,
-    ) -> Result<Vec<MetricValue>> {
+    fn cross_validate(&self, source: Source<'_>, train: &Dataset, labels: &Labels) -> Result<Vec<MetricValue>> {
         let Some(k) = self.folds else { return Ok(Vec::new()) };
         let fold_of = folds(&train.observed.labels, labels.classes.len(), k, self.seed)?;
         let parts: Vec<(Observed, Vec<f64>)> = (0..k)
             .into_par_iter()
-            .map(|fold| self.hold_out(source, train, labels, params, (&fold_of, fold)))
+            .map(|fold| self.hold_out(source, train, labels, &fold_of, fold))
             .collect::<Result<_>>()?;
         let samples: Option<Vec<Vec<f64>>> = parts.iter().map(|(data, _)| data.samples.clone()).collect();
         let all = Observed {
@@ -295,8 +290,8 @@ impl Recipe {
         source: Source<'_>,
         train: &Dataset,
         labels: &Labels,
-        params: &Params,
-        (fold_of, fold): (&[usize], usize),
+        fold_of: &[usize],
+        fold: usize,
     ) -> Result<(Observed, Vec<f64>)> {
         let rows_where = |inside: bool| -> Vec<usize> {
             let pairs = train.rows.iter().zip(fold_of);
@@ -308,7 +303,7 @@ impl Recipe {
         };
         let (fitted_on, held_out) = (rows_where(false), rows_where(true));
         let encoder = Encoder::fit(&self.signature, source.batches, Some(&fitted_on), &self.encoder)?;
-        let predictor = self.fit(self.algorithm, params, &encoded(&fitted_on, &encoder)?, &labels.classes)?;
+        let predictor = self.fit(self.algorithm, &self.params, &encoded(&fitted_on, &encoder)?, &labels.classes)?;
         let held_out = encoded(&held_out, &encoder)?;
         let outputs = predicted(&held_out.block, &predictor);
         Ok((held_out.observed, outputs))
