@@ -16,7 +16,7 @@ use crate::features::{
 };
 use crate::job::ModelSpec;
 use crate::metrics::MetricValue;
-use crate::models::{BinnedSet, Learned, Params, Predictor};
+use crate::models::{BinnedSet, Learned, Predictor};
 use crate::registry::golden::GOLDEN_ROWS;
 use arrow::array::RecordBatch;
 use rayon::prelude::*;
@@ -72,7 +72,7 @@ pub fn fit_binned(recipe: &Recipe, staged: Staged, key: &[String], limit: Stream
     let naive = recipe.naive(&labels, train.observed.samples.as_deref())?;
     // What a search does not need is gone before the matrix is there.
     let (moments, watched) = match (moments, &recipe.search) {
-        (Some(moments), None) => (None, recipe.watched_rows(&recipe.params, &moments, segments.as_ref())?),
+        (Some(moments), None) => (None, recipe.watched_rows(&moments, segments.as_ref())?),
         (moments, _) => (moments, WatchedRows::default()),
     };
     let matrix = binned(&encoder, bins, labels.values.len(), &mut train.rows, limit, &mut train.counts)?;
@@ -84,24 +84,28 @@ pub fn fit_binned(recipe: &Recipe, staged: Staged, key: &[String], limit: Stream
         (Some(rule), Some(rows)) => Some(rule.routes(rows, &encoder)?),
         _ => None,
     };
-    let fitting = Fitting { recipe, encoder: &encoder, routes: routes.as_ref(), limit };
-    let (params, search, watched) = match (&recipe.search, moments) {
+    let routes = routes.as_ref();
+    let (chosen, search, watched) = match (&recipe.search, moments) {
         (Some(search), Some(moments)) => {
             let known = Known { labels: &labels, observed: &train.observed, moments: &moments };
+            let fitting = Fitting { recipe, encoder: &encoder, routes, limit };
             let Searched { params, report } = fitting.search(search, &job.spec.model, &matrix, known)?;
-            let watched = recipe.watched_rows(&params, &moments, segments.as_ref())?;
-            (params, Some(report), watched)
+            let chosen = recipe.with(params);
+            let watched = chosen.watched_rows(&moments, segments.as_ref())?;
+            (Some(chosen), Some(report), watched)
         }
-        _ => (recipe.params.clone(), None, watched),
+        _ => (None, None, watched),
     };
+    let recipe = chosen.as_ref().unwrap_or(recipe);
+    let fitting = Fitting { recipe, encoder: &encoder, routes, limit };
     let samples = train.observed.samples.as_deref();
     let rows = RowsOfFit { labels: &labels, samples, watched, segments };
-    let (Learned { predictor, gains }, routed) = fitting.learn(&matrix, &params, &rows)?;
-    let folded = recipe.folds.map(|k| fitting.fit_folds(&matrix, &params, &rows, k));
+    let (Learned { predictor, gains }, routed) = fitting.learn(&matrix, &rows)?;
+    let folded = recipe.folds.map(|k| fitting.fit_folds(&matrix, &rows, k));
     drop(rows);
     drop(matrix);
     let folded = folded.transpose()?;
-    let encoder = routes.map_or_else(|| encoder.clone(), |routes| routes.encoder);
+    let encoder = routes.map_or_else(|| encoder.clone(), |routes| routes.encoder.clone());
     let cross_validation = match folded {
         Some(folded) => measure_folds(recipe, &encoder, folded, &labels, &mut train)?,
         None => Vec::new(),
@@ -131,7 +135,7 @@ pub fn fit_binned(recipe: &Recipe, staged: Staged, key: &[String], limit: Stream
         golden,
         encoder,
         predictor,
-        params,
+        params: recipe.params.clone(),
         search,
         gains,
         rises,
@@ -196,9 +200,6 @@ struct RowsOfFit<'a> {
     segments: Option<SegmentRows>,
 }
 
-/// Parameters, the rows' sample weights, and which rows are only watched.
-type With<'a> = (&'a Params, Option<&'a [f64]>, Option<&'a [bool]>);
-
 /// What a search knows of the training rows beside their bins.
 #[derive(Clone, Copy)]
 struct Known<'a> {
@@ -210,9 +211,9 @@ struct Known<'a> {
 
 impl Fitting<'_> {
     /// The model of all rows; with segments, the models of those too, all as one.
-    fn learn(&self, matrix: &BinnedBlock, params: &Params, rows: &RowsOfFit<'_>) -> Result<(Learned, Option<Routed>)> {
-        let with = (params, rows.samples, rows.watched.all.as_deref());
-        let learned = self.fit(matrix, rows.labels, with, self.recipe.seed)?;
+    fn learn(&self, matrix: &BinnedBlock, rows: &RowsOfFit<'_>) -> Result<(Learned, Option<Routed>)> {
+        let watched = rows.watched.all.as_deref();
+        let learned = self.fit(matrix, rows.labels, rows.samples, watched, self.recipe.seed)?;
         let (Some(rule), Some(routes), Some(segments)) = (&self.recipe.segments, self.routes, &rows.segments) else {
             return Ok((learned, None));
         };
@@ -225,7 +226,7 @@ impl Fitting<'_> {
             let samples = rows.samples.map(|samples| pick(samples, own));
             let watched = rows.watched.of_segments.as_ref().map(|watched| pick(watched, own));
             let watched = watched.filter(|watched| watched.contains(&true));
-            self.fit(&part, &labels, (params, samples.as_deref(), watched.as_deref()), seed)
+            self.fit(&part, &labels, samples.as_deref(), watched.as_deref(), seed)
         };
         let (learned, routed) = routes.fit(rule, segments, self.recipe.seed, learned, fit)?;
         Ok((learned, Some(routed)))
@@ -244,7 +245,8 @@ impl Fitting<'_> {
         &self,
         matrix: &BinnedBlock,
         labels: &Labels,
-        (params, samples, watched): With<'_>,
+        samples: Option<&[f64]>,
+        watched: Option<&[bool]>,
         seed: u64,
     ) -> Result<Learned> {
         let recipe = self.recipe;
@@ -261,7 +263,7 @@ impl Fitting<'_> {
             classes: labels.classes.len(),
             validation: watched,
         };
-        recipe.algorithm.fit_binned(&set, params, seed).at("algorithm", recipe.algorithm.name())
+        recipe.algorithm.fit_binned(&set, &recipe.params, seed).at("algorithm", recipe.algorithm.name())
     }
 
     /// The best setting by fits on some of the training rows, measured on others.
@@ -274,7 +276,9 @@ impl Fitting<'_> {
         let classes = labels.classes.len();
         let at_once = self.limit.side_by_side(matrix.rows(), matrix.features(), recipe.task.outputs(classes));
         search.run(recipe, at_once, |params, fold| {
-            let predictor = self.fit_rows(params, matrix, known, &folds.learned(fold, moments)?)?;
+            let recipe = &recipe.with(params.clone());
+            let fitting = Fitting { recipe, ..*self };
+            let predictor = fitting.fit_rows(matrix, known, &folds.learned(fold, moments)?)?;
             let rows = folds.held_out(fold, moments)?;
             let blocks: Vec<Vec<f64>> =
                 rows.par_chunks(DECODED_ROWS).map(|rows| predictor.predict(&matrix.decoded(rows))).collect();
@@ -288,13 +292,13 @@ impl Fitting<'_> {
     }
 
     /// A model of these rows alone.
-    fn fit_rows(&self, params: &Params, matrix: &BinnedBlock, known: Known<'_>, rows: &[u32]) -> Result<Predictor> {
+    fn fit_rows(&self, matrix: &BinnedBlock, known: Known<'_>, rows: &[u32]) -> Result<Predictor> {
         let (recipe, Known { labels, observed, moments }) = (self.recipe, known);
         let samples = observed.samples.as_deref().map(|samples| pick(samples, rows));
         let own = row_weights(&labels_of(labels, rows), recipe.class_weight.as_ref(), samples.as_deref())?;
         let mut weights = vec![0.0; matrix.rows()];
         rows.iter().zip(own).for_each(|(row, weight)| weights[*row as usize] = weight);
-        let watched = recipe.watched(params, moments, Some(rows))?.map(|flags| {
+        let watched = recipe.watched(moments, Some(rows))?.map(|flags| {
             let mut watched = vec![false; matrix.rows()];
             rows.iter().zip(flags).for_each(|(row, flag)| watched[*row as usize] = flag);
             watched
@@ -308,7 +312,7 @@ impl Fitting<'_> {
             classes: labels.classes.len(),
             validation: watched.as_deref(),
         };
-        let learned = recipe.algorithm.fit_binned(&set, params, recipe.seed);
+        let learned = recipe.algorithm.fit_binned(&set, &recipe.params, recipe.seed);
         Ok(learned.at("algorithm", recipe.algorithm.name())?.predictor)
     }
 
@@ -317,7 +321,7 @@ impl Fitting<'_> {
     ///
     /// Encoder and bins are those of all training rows. They are made of features alone, never of a label, so
     /// nothing of a held-out label gets into them; what a fold knows too much is where a feature's values lie.
-    fn fit_folds(&self, matrix: &BinnedBlock, params: &Params, all: &RowsOfFit<'_>, k: usize) -> Result<Folded> {
+    fn fit_folds(&self, matrix: &BinnedBlock, all: &RowsOfFit<'_>, k: usize) -> Result<Folded> {
         let labels = all.labels;
         let fold_of = folds(&labels.values, labels.classes.len(), k, self.recipe.seed)?;
         let fold_of: Vec<u16> = fold_of.into_iter().map(|fold| fold as u16).collect();
@@ -332,7 +336,7 @@ impl Fitting<'_> {
             let part = self.picked(matrix, &rows)?;
             drop(rows);
             let own = RowsOfFit { labels: &own, samples: samples.as_deref(), watched, segments };
-            predictors.push(self.learn(&part, params, &own).at("fold", fold)?.0.predictor);
+            predictors.push(self.learn(&part, &own).at("fold", fold)?.0.predictor);
         }
         Ok((predictors, fold_of))
     }

@@ -24,6 +24,7 @@ use arrow::array::RecordBatch;
 use rayon::prelude::*;
 
 /// How a model is to be fitted.
+#[derive(Clone)]
 pub struct Recipe {
     /// Binary, multiclass or regression.
     pub task: Task,
@@ -123,16 +124,17 @@ pub fn fit(recipe: &Recipe, source: Source<'_>, spec: &JobSpec, split: &Split, l
     let train = Dataset::encode(source, &encoder, &labels)?;
     let train_labels = train.as_labels(recipe.task, &labels.classes);
     let naive = recipe.naive(&train_labels, train.observed.samples.as_deref())?;
-    let (params, search) = match &recipe.search {
-        None => (recipe.params.clone(), None),
+    let (chosen, search) = match &recipe.search {
+        None => (None, None),
         Some(search) => {
             let (held, rows) = ((train.rows.len() + test.len()) as u64, train.rows.len() as u64);
             let at_once = limit.side_by_side(held, rows, encoder.features(), rayon::current_num_threads())?;
             let Searched { params, report } = recipe.search_held(search, source, spec, &train, &labels, at_once)?;
-            (params, Some(report))
+            (Some(recipe.with(params)), Some(report))
         }
     };
-    let learnt = recipe.learn(source, &params, &train, encoder, &labels.classes)?;
+    let recipe = chosen.as_ref().unwrap_or(recipe);
+    let learnt = recipe.learn(source, &train, encoder, &labels.classes)?;
     let Learnt { encoder, predictor, gains, routed } = learnt;
     let test_labels = Labels::encode(source.batches, source.label, recipe.task, &labels.classes, Some(test))?;
     let test = Dataset::encode(source, &encoder, &test_labels)?;
@@ -146,7 +148,7 @@ pub fn fit(recipe: &Recipe, source: Source<'_>, spec: &JobSpec, split: &Split, l
     let baseline = recipe.measure(&test.observed, classes, &naive.predict(&FeatureBlock::zeros(test.rows.len(), 0)))?;
     let shuffled = recipe.shuffled_rows(test.rows.len(), encoder.features());
     let rises = recipe.rises(&predictor, &test.block.take(&shuffled), &shuffled, &test.observed);
-    let cross_validation = recipe.cross_validate(source, &train, &labels, &params)?;
+    let cross_validation = recipe.cross_validate(source, &train, &labels)?;
     let segments =
         routed.map(|routed| routed.judged(&routed.losses(&predictor, &test.block, &test.observed.labels, &outputs)));
     // Rows that the encoder has taken, so that each gives a prediction.
@@ -157,7 +159,7 @@ pub fn fit(recipe: &Recipe, source: Source<'_>, spec: &JobSpec, split: &Split, l
         encoder,
         predictor,
         gains,
-        params,
+        params: recipe.params.clone(),
         search,
         rises,
         segments,
@@ -198,6 +200,11 @@ pub fn no_test_label() -> Error {
 }
 
 impl Recipe {
+    /// The same with the parameters that a search has chosen.
+    pub fn with(&self, params: Params) -> Self {
+        Self { params, search: None, ..self.clone() }
+    }
+
     /// The test rows that features are shuffled on; none unless asked for.
     pub fn shuffled_rows(&self, rows: usize, features: usize) -> Vec<usize> {
         if self.importance { measured_rows(rows, features) } else { Vec::new() }
@@ -229,15 +236,8 @@ impl Recipe {
     }
 
     /// Fits the model to these rows; with segments, the fallback and then each segment from its rows alone.
-    fn learn(
-        &self,
-        source: Source<'_>,
-        params: &Params,
-        train: &Dataset,
-        encoder: Encoder,
-        classes: &[String],
-    ) -> Result<Learnt> {
-        let learned = Learned::from(self.fit(params, train, classes, self.seed)?);
+    fn learn(&self, source: Source<'_>, train: &Dataset, encoder: Encoder, classes: &[String]) -> Result<Learnt> {
+        let learned = Learned::from(self.fit(train, classes, self.seed)?);
         let Some(rule) = &self.segments else {
             return Ok(Learnt { encoder, predictor: learned.predictor, gains: learned.gains, routed: None });
         };
@@ -251,13 +251,13 @@ impl Recipe {
                 rows: Vec::new(),
                 counts: DataCounts::default(),
             };
-            self.fit(params, &part, classes, seed).map(Learned::from)
+            self.fit(&part, classes, seed).map(Learned::from)
         })?;
         let Learned { predictor, gains } = learned;
         Ok(Learnt { encoder: routes.encoder, predictor, gains, routed: Some(routed) })
     }
 
-    fn fit(&self, params: &Params, data: &Dataset, classes: &[String], seed: u64) -> Result<Predictor> {
+    fn fit(&self, data: &Dataset, classes: &[String], seed: u64) -> Result<Predictor> {
         let labels = data.as_labels(self.task, classes);
         let weights = row_weights(&labels, self.class_weight.as_ref(), data.observed.samples.as_deref())?;
         let training = TrainingSet {
@@ -267,15 +267,15 @@ impl Recipe {
             task: self.task,
             classes: classes.len(),
         };
-        self.algorithm.fit(&training, params, seed).at("algorithm", self.algorithm.name())
+        self.algorithm.fit(&training, &self.params, seed).at("algorithm", self.algorithm.name())
     }
 
-    /// Which of the given training rows (none: of all) a fit with these parameters only watches.
+    /// Which of the given training rows (none: of all) a fit only watches.
     ///
     /// # Errors
     /// Wrong parameters; rows that neither time nor key tells apart.
-    pub fn watched(&self, params: &Params, moments: &Moments, among: Option<&[u32]>) -> Result<Option<Vec<bool>>> {
-        match self.algorithm.watched(params)? {
+    pub fn watched(&self, moments: &Moments, among: Option<&[u32]>) -> Result<Option<Vec<bool>>> {
+        match self.algorithm.watched(&self.params)? {
             Some(share) => moments.watched(share, among),
             None => Ok(None),
         }
@@ -285,13 +285,8 @@ impl Recipe {
     ///
     /// # Errors
     /// As [`watched`](Self::watched).
-    pub fn watched_rows(
-        &self,
-        params: &Params,
-        moments: &Moments,
-        segments: Option<&SegmentRows>,
-    ) -> Result<WatchedRows> {
-        let Some(share) = self.algorithm.watched(params)? else { return Ok(WatchedRows::default()) };
+    pub fn watched_rows(&self, moments: &Moments, segments: Option<&SegmentRows>) -> Result<WatchedRows> {
+        let Some(share) = self.algorithm.watched(&self.params)? else { return Ok(WatchedRows::default()) };
         let of_segments = segments.map(|segments| moments.watched_of_segments(share, segments)).transpose()?;
         Ok(WatchedRows { all: moments.watched(share, None)?, of_segments })
     }
@@ -314,7 +309,7 @@ impl Recipe {
         let numbers = |rows: Vec<u32>| -> Vec<usize> { rows.into_iter().map(|row| row as usize).collect() };
         search.run(self, side_by_side, |params, fold| {
             let learned = numbers(folds.learned(fold, moments)?);
-            let predictor = self.fit(params, &train.only(&learned), &labels.classes, self.seed)?;
+            let predictor = self.with(params.clone()).fit(&train.only(&learned), &labels.classes, self.seed)?;
             let held_out = train.only(&numbers(folds.held_out(fold, moments)?));
             let outputs = predicted(&held_out.block, &predictor);
             search.measure(&held_out.observed.predictions(self.task, labels.classes.len(), &outputs), &self.options)
@@ -343,18 +338,12 @@ impl Recipe {
     }
 
     /// Every training row predicted by a model that has not seen it, encoder included.
-    fn cross_validate(
-        &self,
-        source: Source<'_>,
-        train: &Dataset,
-        labels: &Labels,
-        params: &Params,
-    ) -> Result<Vec<MetricValue>> {
+    fn cross_validate(&self, source: Source<'_>, train: &Dataset, labels: &Labels) -> Result<Vec<MetricValue>> {
         let Some(k) = self.folds else { return Ok(Vec::new()) };
         let fold_of = folds(&train.observed.labels, labels.classes.len(), k, self.seed)?;
         let parts: Vec<(Observed, Vec<f64>)> = (0..k)
             .into_par_iter()
-            .map(|fold| self.hold_out(source, train, labels, params, (&fold_of, fold)))
+            .map(|fold| self.hold_out(source, train, labels, (&fold_of, fold)))
             .collect::<Result<_>>()?;
         let samples: Option<Vec<Vec<f64>>> = parts.iter().map(|(data, _)| data.samples.clone()).collect();
         let all = Observed {
@@ -371,7 +360,6 @@ impl Recipe {
         source: Source<'_>,
         train: &Dataset,
         labels: &Labels,
-        params: &Params,
         (fold_of, fold): (&[usize], usize),
     ) -> Result<(Observed, Vec<f64>)> {
         let rows_where = |inside: bool| -> Vec<usize> {
@@ -385,7 +373,7 @@ impl Recipe {
         let (fitted_on, held_out) = (rows_where(false), rows_where(true));
         let encoder = Encoder::fit(&self.signature, source.batches, Some(&fitted_on), &self.encoder)?;
         let train = encoded(&fitted_on, &encoder)?;
-        let Learnt { encoder, predictor, .. } = self.learn(source, params, &train, encoder, &labels.classes)?;
+        let Learnt { encoder, predictor, .. } = self.learn(source, &train, encoder, &labels.classes)?;
         let held_out = encoded(&held_out, &encoder)?;
         let outputs = predicted(&held_out.block, &predictor);
         Ok((held_out.observed, outputs))

@@ -246,6 +246,7 @@ mod tests {
     use super::super::dataset::Source;
     use super::super::dense::DenseLimit;
     use super::super::fit::{Fitted, fit};
+    use super::super::search::Search;
     use super::*;
     use crate::error::{Error, ErrorKind};
     use crate::features::{ClassWeight, EncoderOptions, Encoding, FittedColumn, Signature};
@@ -402,20 +403,38 @@ mod tests {
 
     fn all(fitted: &Fitted) -> String {
         let Fitted { train_counts, test_counts, metrics, baseline, cross_validation, confusion, tested, .. } = fitted;
+        let searched = format!("{:?} {:?}", fitted.params, fitted.search);
         let encoder = serde_json::to_string(&fitted.encoder).unwrap();
         let sizes = (fitted.train_rows, fitted.test_rows, fitted.gap_rows, &fitted.train_classes, &fitted.classes);
         let observed = (&tested.observed, &tested.outputs, &tested.keys);
         let payload = fitted.predictor.to_payload().unwrap();
         format!(
             "{encoder} {sizes:?} {train_counts:?} {test_counts:?} {metrics:?} {baseline:?} {cross_validation:?} \
-             {confusion:?} {observed:?} {:?} {payload:?}",
+             {confusion:?} {observed:?} {:?} {payload:?} {searched}",
             fitted.golden
         )
     }
 
     #[test]
     fn batches_disk_and_threads_change_no_byte() {
-        let recipe = || Recipe { folds: Some(3), class_weight: Some(ClassWeight::Balanced), ..recipe(&Stump) };
+        let setting = |watched: f64| Params::from_iter([("watched".to_owned(), watched.into())]);
+        let search = || Search {
+            method: job::SearchMethod::Grid,
+            settings: [0.0, 0.1, 0.4].map(setting).to_vec(),
+            folds: 2,
+            metric: "roc_auc".to_owned(),
+            max_time: None,
+            exactly: None,
+        };
+        let recipe = || Recipe {
+            folds: Some(3),
+            class_weight: Some(ClassWeight::Balanced),
+            search: Some(search()),
+            ..recipe(&Stump)
+        };
+        let found = fitted(recipe(), "", 64, 0).unwrap();
+        let (report, chosen) = (found.search.unwrap(), found.params["watched"].clone());
+        assert_eq!((report.tried.len(), &report.tried[report.chosen as usize].params["watched"]), (3, &chosen));
         let weight = "weight = \"weight\"";
         let whole = all(&fitted(recipe(), weight, 1000, usize::MAX).unwrap());
         for (batch, bytes) in [(1000, 0), (7, 0), (1, usize::MAX), (300, 1000)] {

@@ -179,7 +179,7 @@ fn a_setting_that_cannot_be_fitted_is_not_chosen() {
 fn what_cannot_be_searched_is_told_by_check_and_by_training() {
     let told = |search: &str| {
         let place = boosting(search);
-        call(&place, &["check", "job.toml"]).expect(2).stdout
+        call(&place, &["check", "job.toml"]).expect(2).stderr
     };
     let space = |space: &str| {
         format!("[model.search]\nmethod = \"grid\"\nmetric = \"roc_auc\"\n[model.search.space]\n{space}\n")

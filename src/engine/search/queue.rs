@@ -134,6 +134,19 @@ mod tests {
     }
 
     #[test]
+    fn fits_go_side_by_side_on_all_threads_that_may() {
+        let (at_once, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let one = |_, _| {
+            most.fetch_max(at_once.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(50));
+            at_once.fetch_sub(1, Ordering::SeqCst);
+            Ok(0.0)
+        };
+        pool(3, || Queue::new(4, 3, None).run(3, one)).unwrap();
+        assert_eq!(most.into_inner(), 3);
+    }
+
+    #[test]
     fn what_is_left_out_for_want_of_time_are_the_last_settings() {
         for threads in [1, 3] {
             let none = pool(threads, || Queue::new(9, 2, Some(Duration::ZERO)).run(threads, |s, f| Ok(worked(s, f))));
@@ -165,7 +178,7 @@ mod tests {
             };
             let error = pool(threads, || Queue::new(100, 2, None).run(threads, one)).unwrap_err();
             assert_eq!(error.message(), "one class");
-            assert!(done.into_inner() < 20, "no others are begun");
+            assert!(done.load(Ordering::SeqCst) < 20, "no others are begun");
             let found = pool(threads, || Queue::new(3, 2, None).run(threads, one)).unwrap();
             assert!(found[1][1].is_err() && found[2].iter().all(Result::is_ok));
         }
