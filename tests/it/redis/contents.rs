@@ -62,7 +62,9 @@ fn the_layout_is_the_documented_one() {
 fn foreign(connection: &mut impl ::redis::ConnectionLike, key: &str) -> Option<String> {
     let mut ask = |words: &[&str]| -> Option<String> {
         let mut command = ::redis::cmd(words[0]);
-        words[1..].iter().for_each(|word| drop(command.arg(*word)));
+        for word in &words[1..] {
+            command.arg(*word);
+        }
         command.query(connection).unwrap()
     };
     let current = ask(&["GET", "lakemill:fraud:current"]).unwrap();

@@ -25,7 +25,8 @@ fn job() -> Option<Fraud> {
 /// Runs a command with the password in its environment, saying as much as it can.
 fn run(arguments: &[&str]) -> Outcome {
     let mut command = lakemill(arguments);
-    command.args(["--output", "json", "--log", "trace"]).env("REDIS_PASSWORD", PASSWORD).env("RUST_LOG", "trace");
+    command.args(["--output", "json", "--log", "trace"]).env("RUST_LOG", "trace");
+    command.env("REDIS_PASSWORD", PASSWORD).env("WRONG_PASSWORD", format!("{PASSWORD}-wrong"));
     let output = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     let outcome =
@@ -118,11 +119,14 @@ fn failures(job: &Fraud, server: &Server) {
         let set = format!("lookup.store={store}");
         run(&job.args("run", "2018-06-23", &["--set", &set]))
     };
-    let refused = run_with(&format!("redis://:{PASSWORD}-wrong@127.0.0.1:{port}/0")).expect(1);
+    let refused = run_with(&format!("redis://:${{WRONG_PASSWORD}}@127.0.0.1:{port}/0")).expect(1);
     assert!(refused.stderr.contains("refuses the user or password"), "{}", refused.stderr);
-    run_with(&format!("redis://:{PASSWORD}@127.0.0.1:{}/0?timeout_secs=1", super::server::free_port())).expect(75);
-    run_with(&format!("redis://:{PASSWORD}@127.0.0.1:{port}/x")).expect(2);
-    run_with(&format!("redis://:{PASSWORD}@127.0.0.1:{port}/0?colour=red")).expect(2);
+    let nobody = super::server::free_port();
+    run_with(&format!("redis://:${{REDIS_PASSWORD}}@127.0.0.1:{nobody}/0?timeout_secs=1")).expect(75);
+    run_with(&format!("redis://:${{REDIS_PASSWORD}}@127.0.0.1:{port}/x")).expect(2);
+    run_with(&format!("redis://:${{REDIS_PASSWORD}}@127.0.0.1:{port}/0?colour=red")).expect(2);
+    // In a job file no password stands in plain text.
+    run_with(&format!("redis://:{PASSWORD}@127.0.0.1:{port}/0")).expect(2);
     cli(&["CONFIG", "SET", "maxmemory", "1mb"]);
     let full = run(&job.args("run", "2018-06-23", &[])).expect(8);
     assert!(full.stderr.contains("no memory left"), "{}", full.stderr);
@@ -130,7 +134,7 @@ fn failures(job: &Fraud, server: &Server) {
     let doctor: Vec<String> = job.args("doctor", "x", &[]).iter().map(|&arg| arg.to_owned()).collect();
     let mut doctor: Vec<&str> = doctor.iter().map(String::as_str).collect();
     doctor.retain(|arg| !["--interval", "x"].contains(arg));
-    let wrong = format!("lookup.store=redis://:{PASSWORD}-wrong@127.0.0.1:{port}/0");
+    let wrong = format!("lookup.store=redis://:${{WRONG_PASSWORD}}@127.0.0.1:{port}/0");
     let told = run(&[&doctor[..], &["--set", &wrong]].concat()).expect(1);
     assert!(told.json()["lookup"]["error"]["message"].as_str().unwrap().contains("refuses"), "{}", told.stdout);
     assert_eq!(cli(&["DBSIZE"]), keys, "what failed left something behind");
