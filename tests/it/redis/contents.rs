@@ -58,6 +58,42 @@ fn the_layout_is_the_documented_one() {
     assert!(ours.iter().all(|key| key.starts_with("lakemill:")), "{ours:?}");
 }
 
+/// Reads a key as README.md says, with a client that knows nothing of lakemill.
+fn foreign(connection: &mut impl ::redis::ConnectionLike, key: &str) -> Option<String> {
+    let mut ask = |words: &[&str]| -> Option<String> {
+        let mut command = ::redis::cmd(words[0]);
+        words[1..].iter().for_each(|word| drop(command.arg(*word)));
+        command.query(connection).unwrap()
+    };
+    let current = ask(&["GET", "lakemill:fraud:current"]).unwrap();
+    let metadata = ask(&["GET", &format!("lakemill:fraud:generation:{current}")]).unwrap();
+    let metadata: serde_json::Value = serde_json::from_str(&metadata).unwrap();
+    if metadata["layout"] == "strings" {
+        return ask(&["GET", &format!("lakemill:fraud:{current}:{key}")]);
+    }
+    let partitions = u32::try_from(metadata["partitions"].as_u64().unwrap()).unwrap();
+    let bucket = crc32fast::hash(key.as_bytes()) % partitions;
+    ask(&["HGET", &format!("lakemill:{{fraud:{bucket}}}:{current}"), key])
+}
+
+#[test]
+fn another_client_reads_by_the_documented_layout() {
+    let Some(server) = Server::start(&[]) else { return };
+    let Some(nodes) = super::server::cluster() else { return };
+    let mut single = ::redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    let mut cluster = ::redis::cluster::ClusterClient::new(vec![nodes[1].url()]).unwrap().get_connection().unwrap();
+    for layout in LAYOUTS {
+        let wanted = rows(2000, 1);
+        publish(&with_layout(&server.url(), layout), &format!("{layout:?}"), &wanted).unwrap();
+        publish(&with_layout(&nodes[0].url(), layout), &format!("{layout:?}"), &wanted).unwrap();
+        for key in (0..2010).step_by(67) {
+            let key = key.to_string();
+            assert_eq!(foreign(&mut single, &key), wanted.get(&key).cloned(), "{layout:?} {key}");
+            assert_eq!(foreign(&mut cluster, &key), wanted.get(&key).cloned(), "{layout:?} {key}");
+        }
+    }
+}
+
 #[test]
 fn buckets_follow_the_servers_settings() {
     let Some(server) = Server::start(&["--hash-max-listpack-entries", "32"]) else { return };

@@ -252,3 +252,61 @@ fn what_is_no_redis_server_is_told() {
     let web = table(&format!("redis://127.0.0.1:{port}"));
     refused(store().current(&web), ErrorKind::Failed, "what answers is no Redis server");
 }
+
+/// A server that says the same to everything.
+fn says(line: &'static str) -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while std::io::Read::read(&mut client, &mut buffer).is_ok_and(|read| read > 0) {
+                    if std::io::Write::write_all(&mut client, format!("-{line}\r\n").as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn every_refusal_has_its_exit_code() {
+    use ErrorKind::{Budget, Failed, Transient};
+    let cases = [
+        ("LOADING Redis is loading the dataset in memory", Transient, "the Redis server is still loading its data"),
+        ("CLUSTERDOWN The cluster is down", Transient, "the Redis cluster does not serve all of its slots"),
+        ("MASTERDOWN Link with MASTER is down", Transient, "the Redis cluster does not serve all of its slots"),
+        ("TRYAGAIN Multiple keys request", Transient, "the Redis cluster does not serve all of its slots"),
+        ("MOVED 1 127.0.0.1:1", Transient, "the Redis cluster is moving its slots"),
+        ("BUSY Redis is busy running a script", Transient, "the Redis server is busy with a script"),
+        ("NOREPLICAS Not enough", Transient, "the Redis server wants more replicas before it takes writes"),
+        ("ERR max number of clients reached", Transient, "the Redis server takes no more connections"),
+        ("OOM command not allowed", Budget, "the Redis server has no memory left for this lookup table"),
+        ("MISCONF Redis is configured", Failed, "the Redis server takes no writes, for it cannot save its data"),
+        ("WRONGTYPE Operation", Failed, "a key of this lookup table holds something else"),
+        ("NOAUTH Authentication required.", Failed, "the Redis server refuses the user or password"),
+        ("NOPERM this user", Failed, "the Redis user lacks a right"),
+        ("ERR unknown command", Failed, "the Redis server refuses a command"),
+    ];
+    std::thread::scope(|scope| {
+        for (line, kind, message) in cases {
+            scope.spawn(move || {
+                let table = table(&format!("redis://:hunter2@127.0.0.1:{}?timeout_secs=1", says(line)));
+                let error = match (line.split(' ').next(), kind) {
+                    // What is said while a connection introduces itself is about the password.
+                    (Some("ERR"), Failed) => {
+                        let what = "the Redis server refuses the user or password";
+                        refused(store().current(&table), kind, what);
+                        let open = super::table(&format!("redis://127.0.0.1:{}?timeout_secs=1", says(line)));
+                        refused(store().current(&open), kind, message)
+                    }
+                    _ => refused(store().current(&table), kind, message),
+                };
+                assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+            });
+        }
+    });
+}
