@@ -4,6 +4,7 @@ use super::ui::{count, pairs, table};
 use super::{Home, Session};
 use crate::engine::receipt::{self, Receipt, Status};
 use crate::error::{Error, Result, did_you_mean};
+use crate::lookup::Mode;
 use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
@@ -109,7 +110,11 @@ pub(super) fn describe(receipt: &Receipt) -> String {
     if let Some(lookup) = &receipt.lookup {
         let generation = lookup.generation.map(|generation| format!("generation {generation}, "));
         let note = lookup.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
-        rows.push(("lookup", format!("{}{} keys{note}", generation.unwrap_or_default(), count(lookup.keys))));
+        // What was replaced whole was sent whole.
+        let is_partial = lookup.mode.is_some_and(|mode| mode != Mode::Replace);
+        let sent = if is_partial { format!(", {} sent", count(lookup.written)) } else { String::new() };
+        let keys = count(lookup.keys);
+        rows.push(("lookup", format!("{}{keys} keys{sent}{note}", generation.unwrap_or_default())));
     }
     if let Some(superseded) = &receipt.supersedes {
         rows.push(("supersedes", superseded.clone()));

@@ -224,7 +224,9 @@ impl Target {
         let base = match self.spec.mode {
             LookupMode::Replace => return Ok(Base::Nothing),
             LookupMode::Changed => return Ok(Base::Changed(current.generation)),
-            LookupMode::Merge if self.shows_interval(plan) && current.mode == Mode::Merge => match current.base {
+            // All that is there is of this interval.
+            LookupMode::Merge if self.shows_interval(plan) && current.mode != Mode::Merge => return Ok(Base::Nothing),
+            LookupMode::Merge if self.shows_interval(plan) => match current.base {
                 None => return Ok(Base::Nothing),
                 Some(before) => self.kept.iter().find(|kept| kept.generation == before).unwrap_or_else(|| {
                     let table = &self.table.name;

@@ -7,7 +7,7 @@
 //! changes nothing that a reader can see.
 //!
 //! ```text
-//! rows sorted by encoded_keys ──push──> Load ──verify──> Verified ──seal──> Sealed ──flip──> Flip
+//! rows in the order of sort_codes ──push──> Load ──verify──> Verified ──seal──> Sealed ──flip──> Flip
 //! ```
 //!
 //! A generation holds the rows of one slice of the predictions, or with [`Mode::Merge`] those over the
@@ -72,11 +72,14 @@ pub struct LookupTable {
 }
 
 impl LookupTable {
-    /// The table `name` under `home`.
+    /// The table `name` under `home`, unless `store` is the URL of a server.
     ///
     /// # Errors
     /// Usage: a home in a bucket, and nothing tells where this machine keeps copies.
     pub fn under(home: &Location, name: &str, store: &str) -> Result<Self> {
+        if store.contains("://") {
+            return Ok(Self::of_server(name, store));
+        }
         let place = home.join("lookup").join(name);
         let (folder, remote) = match place.local_path() {
             Some(folder) => (folder, None),

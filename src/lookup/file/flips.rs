@@ -54,7 +54,7 @@ fn written(table: &Path) -> Result<Vec<FlipRecord>> {
             Ok(flip) => flips.push(flip),
             // The log tells what was; the pointer alone decides what readers see.
             Err(source) => {
-                tracing::warn!(file = %path.display(), line = index + 1, %source, "this line is no flip; it is passed over")
+                tracing::warn!(file = %path.display(), line = index + 1, %source, "this line is no flip")
             }
         }
     }

@@ -23,13 +23,13 @@ fn dies(runtime: &Runtime, table: &LookupTable, kind: u8) {
     let next = newest.as_ref().map_or(0, |newest| newest.generation).max(current) + 1 + u64::from(kind % 3);
     let folder = place.join(&format!("v={next:06}"));
     runtime.block_on(async {
-        folder.join("owner").put_if_absent("dead\n".into()).await.unwrap();
+        let _ = folder.join("owner").put_if_absent("dead\n".into()).await.unwrap();
         if kind % 2 == 1 {
-            folder.join("data.mdb").put_if_absent("half".into()).await.unwrap();
+            let _ = folder.join("data.mdb").put_if_absent("half".into()).await.unwrap();
         }
         if let Some(mut metadata) = newest.filter(|_| kind % 4 == 3) {
             metadata.generation = next;
-            folder.join("generation.json").put_if_absent(metadata.to_json().unwrap().into()).await.unwrap();
+            let _ = folder.join("generation.json").put_if_absent(metadata.to_json().unwrap().into()).await.unwrap();
         }
     });
 }

@@ -3,7 +3,7 @@
 
 mod bucket;
 mod commands;
-mod crash;
+pub mod crash;
 mod damage;
 mod generations;
 mod modes;
