@@ -51,8 +51,8 @@ fn with_each(language: Language, kinds: &[Kind], test: impl Fn(&mut Reader, &Pla
 
 /// Keys and values of every shape: short ones, those at the limits, text of all planes, values that take pages of
 /// their own.
-fn shapes() -> RecordBatch {
-    let mut keys = numbered(20_000);
+fn shapes(count: usize) -> RecordBatch {
+    let mut keys = numbered(count);
     keys.extend(
         ["a", "é\"\n\t\\", "a|b", "a\\|b", "😀", "\u{7f}\u{80}\u{7ff}\u{800}\u{ffff}\u{10000}", " "].map(String::from),
     );
@@ -79,7 +79,7 @@ fn compare_all(reader: &mut Reader, place: &Place) {
 
 fn reads_every_key_as_the_store_does(language: Language) {
     with_each(language, Kind::ALL, |reader, place| {
-        place.publish(&shapes(), 1, 3);
+        place.publish(&shapes(20_000), 1, 3);
         let pairs = place.pairs();
         reader.open(place, 0);
         compare_all(reader, place);
@@ -107,23 +107,23 @@ fn reads_every_key_as_the_store_does(language: Language) {
 
 fn reads_generations_that_were_made_from_others(language: Language) {
     with_each(language, Kind::ALL, |reader, place| {
-        let shapes = shapes();
+        let shapes = shapes(6000);
         place.publish(&shapes, 1, 3);
         reader.open(place, 0);
         // Files that were edited: pages split, were freed and used again, values grew and shrank.
         let some = |from: usize, length: usize| {
-            let keys = StringArray::from_iter_values((0..3000).map(|index| format!("customer {}", from + 7 * index)));
-            let notes = StringArray::from_iter_values((0..3000).map(|index| "n".repeat(index % length)));
-            let scores = Int64Array::from_iter_values((0..3000).map(|index| index + length as i64));
+            let keys = StringArray::from_iter_values((0..1500).map(|index| format!("customer {}", from + 7 * index)));
+            let notes = StringArray::from_iter_values((0..1500).map(|index| "n".repeat(index % length)));
+            let scores = Int64Array::from_iter_values((0..1500).map(|index| index + length as i64));
             batch(&[("key", Arc::new(keys)), ("note", Arc::new(notes)), ("score", Arc::new(scores))])
         };
-        for rows in [some(1, 90), some(15_000, 3000), some(3, 10)] {
+        for rows in [some(1, 90), some(4000, 3000), some(3, 10)] {
             place.publish_as(Mode::Merge, &rows, 1, 3);
             compare_all(reader, place);
         }
-        place.publish_as(Mode::Changed, &shapes.slice(5000, 12_000), 1, 3);
+        place.publish_as(Mode::Changed, &shapes.slice(1500, 4000), 1, 3);
         compare_all(reader, place);
-        let gone = ["customer 0", "customer 4999", "customer 17000", "customer 35997"];
+        let gone = ["customer 0", "customer 1499", "customer 5500", "customer 14493"];
         assert_eq!(reader.get(gone.map(text).to_vec()), vec![None; gone.len()], "{language:?} {place:?}");
         assert_eq!(reader.metadata()["generation"], 5);
     });
