@@ -65,7 +65,7 @@ mod tests {
         }
         let (few, to) = bins.for_part(&counts, 255);
         assert_eq!(few, FeatureBins::number(vec![2.0, 4.0, 7.0]).unwrap());
-        assert_eq!((&to[..9], to[255]), (&[0, 0, 1, 1, 1, 2, 2, 3, 3][..], MISSING));
+        assert_eq!((&to[..9], to[255]), (&[0, 0, 1, 1, 2, 2, 2, 3, 3][..], MISSING));
         // Nine rows in two bins: five in one, four in the other.
         let (few, to) = bins.for_part(&counts, 2);
         assert_eq!(few, FeatureBins::number(vec![4.0]).unwrap());

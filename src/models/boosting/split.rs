@@ -174,6 +174,9 @@ impl Search<'_> {
     }
 
     fn scan(&self, values: &[Sum], start: Sum, missing: bool, node: &Node, direction: i8, best: &mut Best) {
+        if direction == 0 && !self.rules.constrained && self.rules.l1 == 0.0 {
+            return self.scan_free(values, start, missing, node, best);
+        }
         let (mut left, least) = (start, self.rules.min_rows.max(1));
         let all = self.scale.rows(node.sum);
         for (bin, own) in values.iter().enumerate() {
@@ -190,6 +193,39 @@ impl Search<'_> {
             }
             let Some(gain) = self.gain(left, node, self.rules.l2, direction) else { continue };
             best.offer(gain, Rule::AtMost { bin: bin as u8, missing }, left);
+        }
+    }
+
+    /// The same where nothing binds outputs and nothing is taken off gradients: what [`gain`](Self::gain) computes, to
+    /// the bit, in a loop that holds nothing but that; most of a small tree's time is spent here.
+    fn scan_free(&self, values: &[Sum], start: Sum, missing: bool, node: &Node, best: &mut Best) {
+        let SplitRules { l2, min_hessian, .. } = *self.rules;
+        let side = |stat: Stat| {
+            let hessian = stat.hessian + l2;
+            if hessian > 0.0 { stat.gradient * stat.gradient / hessian } else { 0.0 }
+        };
+        let (least, all) = (self.rules.min_rows.max(1), self.scale.rows(node.sum));
+        let (mut left, mut highest, mut found) = (start, best.gain, None);
+        for (bin, own) in values.iter().enumerate() {
+            if self.scale.rows(*own) == 0 {
+                continue;
+            }
+            left = plus(left, *own);
+            let rows = self.scale.rows(left);
+            if all - rows < least {
+                break;
+            }
+            if rows < least {
+                continue;
+            }
+            let (own, other) = (self.scale.stat(left), self.scale.stat(minus(node.sum, left)));
+            let gain = side(own) + side(other);
+            if gain > highest && own.hessian.min(other.hessian) >= min_hessian {
+                (highest, found) = (gain, Some((bin, left)));
+            }
+        }
+        if let Some((bin, left)) = found {
+            best.offer(highest, Rule::AtMost { bin: bin as u8, missing }, left);
         }
     }
 
