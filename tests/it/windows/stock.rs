@@ -204,7 +204,7 @@ async fn frames_of_many_rows_are_no_others() {
         ("id ROWS", "35000 PRECEDING AND 35000 FOLLOWING", of_rows),
         ("id ROWS", "40000 FOLLOWING AND 41000 FOLLOWING", of_rows),
         ("id ROWS", "40000 FOLLOWING AND UNBOUNDED FOLLOWING", of_rows),
-        // 30 rows of each key; without NULL, whose peers DataFusion cuts off where its batches end.
+        // 30 rows of each key; without NULL, of whose peers DataFusion may leave some out.
         ("id % 3000 RANGE", "1680 PRECEDING AND 1200 PRECEDING", wide),
         ("id % 3000 DESC RANGE", "UNBOUNDED PRECEDING AND 1500 PRECEDING", wide),
         ("id % 3000 RANGE", "12 FOLLOWING AND 1300 FOLLOWING", wide),
