@@ -12,6 +12,7 @@ use super::delta_store::delta_builder;
 use super::delta_versions::{Versions, in_commit_timestamp};
 use super::empty_text::EmptyIsNull;
 use super::errors::{from_datafusion, from_delta, unreadable_feature};
+use super::guard::guarded_log;
 use super::in_order::InOrder;
 use super::inspect::{History, Inspection};
 use super::no_hint::NoHint;
@@ -51,26 +52,7 @@ impl TableFormat for Delta {
     }
 
     async fn pin(&self, request: &TableRequest, _place: &Place) -> Result<PinnedTable> {
-        let location = &request.location;
-        let versions = Versions::list(location).await?;
-        let version = match request.at {
-            // By its number: a commit that arrives from here on is none of this pin's.
-            At::Latest => versions.newest(),
-            At::Version(version) => Some(versions.check(version)?),
-            At::AsOf(at) => Some(versions.as_of(at, location.store().as_ref()).await?),
-        };
-        let loaded = match Loaded::open(location, &versions, version).await {
-            Ok(loaded) => loaded,
-            Err(error) => return Err(reason(location, &versions, version).await.unwrap_or(error)),
-        };
-        let pinned = PinnedDelta::new(loaded).await?;
-        let pinned = match describe(request, &versions, pinned).await {
-            Ok(pinned) => pinned,
-            // A log that is not held is read to its end only here.
-            Err(error) => return Err(reason(location, &versions, version).await.unwrap_or(error)),
-        };
-        versions.refuse_empty_commits(version.unwrap_or_default())?;
-        Ok(pinned)
+        guarded_log(pinned(request)).await
     }
 
     async fn provider(&self, table: &PinnedTable, session: &SessionContext) -> Result<Arc<dyn TableProvider>> {
@@ -86,6 +68,30 @@ impl TableFormat for Delta {
     async fn inspect(&self, request: &TableRequest, _place: &Place, history: History) -> Result<Inspection> {
         inspect_delta::inspect(request, history).await
     }
+}
+
+async fn pinned(request: &TableRequest) -> Result<PinnedTable> {
+    let location = &request.location;
+
+    let versions = Versions::list(location).await?;
+    let version = match request.at {
+        // By its number: a commit that arrives from here on is none of this pin's.
+        At::Latest => versions.newest(),
+        At::Version(version) => Some(versions.check(version)?),
+        At::AsOf(at) => Some(versions.as_of(at, location.store().as_ref()).await?),
+    };
+    let loaded = match Loaded::open(location, &versions, version).await {
+        Ok(loaded) => loaded,
+        Err(error) => return Err(reason(location, &versions, version).await.unwrap_or(error)),
+    };
+    let pinned = match PinnedDelta::new(loaded).await {
+        Ok(pinned) => pinned,
+        // A log that is not held is read to its end only here.
+        Err(error) => return Err(reason(location, &versions, version).await.unwrap_or(error)),
+    };
+    let pinned = describe(request, &versions, pinned).await?;
+    versions.refuse_empty_commits(version.unwrap_or_default())?;
+    Ok(pinned)
 }
 
 /// Loads the log up to `version`, or all of it.
@@ -150,6 +156,46 @@ pub(super) struct PinnedDelta {
     pub(super) loaded: Loaded,
     /// The same version without the features that deltalake refuses for no reason that concerns reading.
     scanned: Option<Arc<Snapshot>>,
+    files: Files,
+}
+
+/// What the log says of all files together, found in one pass.
+#[derive(Default)]
+struct Files {
+    bytes: u64,
+    /// Rows that are not deleted, where all files tell.
+    rows: Option<u64>,
+    /// Files with and without deletion vectors.
+    with: u64,
+    without: u64,
+    /// Whether some lie outside of the table's folder.
+    outside: bool,
+    /// The partition columns of texts that are an empty text in some file.
+    empty: BTreeSet<String>,
+}
+
+impl Files {
+    async fn of(loaded: &Loaded) -> Result<Self> {
+        let texts = text_partitions(loaded)?;
+        let mut files = Self { rows: Some(0), ..Self::default() };
+        loaded.each_file(|file| files.count(file, &texts)).await?;
+        Ok(files)
+    }
+
+    fn count(&mut self, file: &LogicalFileView, texts: &[(String, String)]) {
+        self.bytes += u64::try_from(file.size()).unwrap_or_default();
+        let vector = file.deletion_vector_descriptor();
+        *(if vector.is_some() { &mut self.with } else { &mut self.without }) += 1;
+        let deleted = vector.map_or(0, |vector| u64::try_from(vector.cardinality).unwrap_or_default());
+        let live = file.num_records().and_then(|rows| (rows as u64).checked_sub(deleted));
+        self.rows = self.rows.zip(live).map(|(sum, live)| sum + live);
+        self.outside |= Url::parse(&file.path()).is_ok();
+        if !texts.is_empty() {
+            let values = file.partition_values_map();
+            let is_empty = |physical: &String| values.get(physical).is_some_and(|value| value.as_deref() == Some(""));
+            self.empty.extend(texts.iter().filter(|(_, physical)| is_empty(physical)).map(|(name, _)| name.clone()));
+        }
+    }
 }
 
 impl PinnedDelta {
@@ -165,7 +211,8 @@ impl PinnedDelta {
                 Some(Arc::new(with_protocol(&snapshot.map_err(from_delta)?, &protocol)?))
             }
         };
-        Ok(Self { loaded, scanned })
+        let files = Files::of(&loaded).await?;
+        Ok(Self { loaded, scanned, files })
     }
 
     fn scan(&self) -> Result<DeltaScanNext> {
@@ -192,49 +239,40 @@ impl PinnedDelta {
     /// the two kinds side by side in no fixed order, so each gets a scan of its own. Beside them the
     /// partition columns that are an empty text in some file.
     async fn scans(&self) -> Result<(Providers, Vec<String>)> {
+        let empty = self.files.empty.iter().cloned().collect();
+        // A selection of files cannot name those outside the table's folder.
+        if self.files.with == 0 || self.files.without == 0 || self.files.outside {
+            return Ok((vec![Arc::new(self.scan()?)], empty));
+        }
         let (mut with, mut without) = (Vec::new(), Vec::new());
-        let texts = self.text_partitions()?;
-        let mut empty = BTreeSet::new();
-        let look = |file: &LogicalFileView| {
-            if !texts.is_empty() {
-                let values = file.partition_values_map();
-                let is_empty =
-                    |physical: &String| values.get(physical).is_some_and(|value| value.as_deref() == Some(""));
-                empty.extend(texts.iter().filter(|(_, physical)| is_empty(physical)).map(|(name, _)| name.clone()));
-            }
+        let list = |file: &LogicalFileView| {
             let list = if file.deletion_vector_descriptor().is_some() { &mut with } else { &mut without };
             list.push(in_scan(&file.path()));
         };
-        self.loaded.each_file(look).await?;
-        // A selection of files cannot name those outside the table's folder.
-        let outside = with.iter().chain(&without).any(|path| Url::parse(path).is_ok());
-        let empty = empty.into_iter().collect();
-        if with.is_empty() || without.is_empty() || outside {
-            return Ok((vec![Arc::new(self.scan()?)], empty));
-        }
+        self.loaded.each_file(list).await?;
         let mut scans: Vec<Arc<dyn TableProvider>> = Vec::with_capacity(2);
         for files in [without, with] {
             scans.push(Arc::new(self.scan()?.with_file_paths(files)));
         }
         Ok((scans, empty))
     }
+}
 
-    /// The partition columns that hold texts or bytes: the name, and that in the log's partition values.
-    fn text_partitions(&self) -> Result<Vec<(String, String)>> {
-        let (metadata, schema) = (self.loaded.metadata()?, self.loaded.schema()?);
-        let is_mapped = metadata.configuration().get("delta.columnMapping.mode").is_some_and(|mode| mode != "none");
-        let text = |name: &String| {
-            let field = schema.field(name)?;
-            let is_text = [DataType::STRING, DataType::BINARY].contains(field.data_type());
-            let mapped = field.get_config_value(&ColumnMetadataKey::ColumnMappingPhysicalName);
-            let physical = match mapped.filter(|_| is_mapped) {
-                Some(MetadataValue::String(physical)) => physical.clone(),
-                _ => name.clone(),
-            };
-            is_text.then(|| (name.clone(), physical))
+/// The partition columns that hold texts or bytes: the name, and that in the log's partition values.
+fn text_partitions(loaded: &Loaded) -> Result<Vec<(String, String)>> {
+    let (metadata, schema) = (loaded.metadata()?, loaded.schema()?);
+    let is_mapped = metadata.configuration().get("delta.columnMapping.mode").is_some_and(|mode| mode != "none");
+    let text = |name: &String| {
+        let field = schema.field(name)?;
+        let is_text = [DataType::STRING, DataType::BINARY].contains(field.data_type());
+        let mapped = field.get_config_value(&ColumnMetadataKey::ColumnMappingPhysicalName);
+        let physical = match mapped.filter(|_| is_mapped) {
+            Some(MetadataValue::String(physical)) => physical.clone(),
+            _ => name.clone(),
         };
-        Ok(metadata.partition_columns().iter().filter_map(text).collect())
-    }
+        is_text.then(|| (name.clone(), physical))
+    };
+    Ok(metadata.partition_columns().iter().filter_map(text).collect())
 }
 
 /// The same snapshot under another protocol. Its own form for keeping is the only way to one.
@@ -253,16 +291,6 @@ fn with_protocol(snapshot: &Snapshot, protocol: &Protocol) -> Result<Snapshot> {
 
 async fn describe(request: &TableRequest, versions: &Versions, pinned: PinnedDelta) -> Result<PinnedTable> {
     let version = pinned.loaded.version()?;
-    let (mut files, mut bytes, mut rows) = (0_u64, 0_u64, Some(0_u64));
-    let count = |file: &LogicalFileView| {
-        files += 1;
-        bytes += u64::try_from(file.size()).unwrap_or_default();
-        let deleted = file.deletion_vector_descriptor().map_or(0, |vector| vector.cardinality);
-        let live =
-            file.num_records().and_then(|rows| (rows as u64).checked_sub(u64::try_from(deleted).unwrap_or_default()));
-        rows = rows.zip(live).map(|(sum, live)| sum + live);
-    };
-    pinned.loaded.each_file(count).await?;
     let changed_at = changed_at(&request.location, versions, &pinned).await?;
     // Building the scan checks the reader features and gives the schema as SQL will see it.
     let schema = pinned.scan()?.schema();
@@ -272,9 +300,9 @@ async fn describe(request: &TableRequest, versions: &Versions, pinned: PinnedDel
         location: request.location.to_string(),
         version: version.to_string(),
         changed_at,
-        files,
-        rows,
-        bytes,
+        files: pinned.files.with + pinned.files.without,
+        rows: pinned.files.rows,
+        bytes: pinned.files.bytes,
         schema,
         place: request.location.clone(),
         resolved: PinnedTable::resolve(&request.location),
