@@ -6,11 +6,13 @@
 
 use super::by_id::ById;
 use super::delta_features::Protocol;
+use super::delta_loaded::Loaded;
 use super::delta_log::Header;
 use super::delta_store::delta_builder;
 use super::delta_versions::{Versions, in_commit_timestamp};
 use super::empty_text::EmptyIsNull;
-use super::errors::{from_datafusion, from_delta, from_store, unreadable_feature};
+use super::errors::{from_datafusion, from_delta, unreadable_feature};
+use super::guard::guarded_log;
 use super::in_order::InOrder;
 use super::inspect::{History, Inspection};
 use super::no_hint::NoHint;
@@ -26,8 +28,8 @@ use datafusion::prelude::SessionContext;
 use deltalake::DeltaTable;
 use deltalake::DeltaTableError;
 use deltalake::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
-use deltalake::kernel::{ColumnMetadataKey, DataType, MetadataValue, Snapshot};
-use object_store::{ObjectStore, ObjectStoreExt};
+use deltalake::kernel::{ColumnMetadataKey, DataType, LogicalFileView, MetadataValue, Snapshot};
+use object_store::ObjectStore;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use url::Url;
@@ -50,22 +52,7 @@ impl TableFormat for Delta {
     }
 
     async fn pin(&self, request: &TableRequest, _place: &Place) -> Result<PinnedTable> {
-        let location = &request.location;
-        let versions = Versions::list(location).await?;
-        let version = match request.at {
-            // By its number: a commit that arrives from here on is none of this pin's.
-            At::Latest => versions.newest(),
-            At::Version(version) => Some(versions.check(version)?),
-            At::AsOf(at) => Some(versions.as_of(at, location.store().as_ref()).await?),
-        };
-        let table = match open(location, version).await {
-            Ok(table) => table,
-            Err(error) => return Err(reason(location, &versions, version).await.unwrap_or(error)),
-        };
-        let pinned = PinnedDelta::new(table).await?;
-        let pinned = describe(request, pinned).await?;
-        versions.refuse_empty_commits(version.unwrap_or_default())?;
-        Ok(pinned)
+        guarded_log(pinned(request)).await
     }
 
     async fn provider(&self, table: &PinnedTable, session: &SessionContext) -> Result<Arc<dyn TableProvider>> {
@@ -73,7 +60,7 @@ impl TableFormat for Delta {
             return Err(Error::failed("the pin is not one of a Delta table"));
         };
         files::register_store(session, &table.place);
-        let (scans, empty) = delta.scans()?;
+        let (scans, empty) = delta.scans().await?;
         let table = InOrder::new(scans, delta.by_id()?)?;
         Ok(EmptyIsNull::over(Arc::new(table), &empty))
     }
@@ -81,6 +68,30 @@ impl TableFormat for Delta {
     async fn inspect(&self, request: &TableRequest, _place: &Place, history: History) -> Result<Inspection> {
         inspect_delta::inspect(request, history).await
     }
+}
+
+async fn pinned(request: &TableRequest) -> Result<PinnedTable> {
+    let location = &request.location;
+
+    let versions = Versions::list(location).await?;
+    let version = match request.at {
+        // By its number: a commit that arrives from here on is none of this pin's.
+        At::Latest => versions.newest(),
+        At::Version(version) => Some(versions.check(version)?),
+        At::AsOf(at) => Some(versions.as_of(at, location.store().as_ref()).await?),
+    };
+    let loaded = match Loaded::open(location, &versions, version).await {
+        Ok(loaded) => loaded,
+        Err(error) => return Err(reason(location, &versions, version).await.unwrap_or(error)),
+    };
+    let pinned = match PinnedDelta::new(loaded).await {
+        Ok(pinned) => pinned,
+        // A log that is not held is read to its end only here.
+        Err(error) => return Err(reason(location, &versions, version).await.unwrap_or(error)),
+    };
+    let pinned = describe(request, &versions, pinned).await?;
+    versions.refuse_empty_commits(version.unwrap_or_default())?;
+    Ok(pinned)
 }
 
 /// Loads the log up to `version`, or all of it.
@@ -141,28 +152,67 @@ pub(super) async fn reason(location: &Location, versions: &Versions, version: Op
 
 /// A loaded table, and how it is scanned.
 pub(super) struct PinnedDelta {
-    /// The loaded snapshot.
-    pub(super) table: DeltaTable,
+    /// The version as it was loaded.
+    pub(super) loaded: Loaded,
     /// The same version without the features that deltalake refuses for no reason that concerns reading.
     scanned: Option<Arc<Snapshot>>,
+    files: Files,
+}
+
+/// What the log says of all files together, found in one pass.
+#[derive(Default)]
+struct Files {
+    bytes: u64,
+    /// Rows that are not deleted, where all files tell.
+    rows: Option<u64>,
+    /// Files with and without deletion vectors.
+    with: u64,
+    without: u64,
+    /// Whether some lie outside of the table's folder.
+    outside: bool,
+    /// The partition columns of texts that are an empty text in some file.
+    empty: BTreeSet<String>,
+}
+
+impl Files {
+    async fn of(loaded: &Loaded) -> Result<Self> {
+        let texts = text_partitions(loaded)?;
+        let mut files = Self { rows: Some(0), ..Self::default() };
+        loaded.each_file(|file| files.count(file, &texts)).await?;
+        Ok(files)
+    }
+
+    fn count(&mut self, file: &LogicalFileView, texts: &[(String, String)]) {
+        self.bytes += u64::try_from(file.size()).unwrap_or_default();
+        let vector = file.deletion_vector_descriptor();
+        *(if vector.is_some() { &mut self.with } else { &mut self.without }) += 1;
+        let deleted = vector.map_or(0, |vector| u64::try_from(vector.cardinality).unwrap_or_default());
+        let live = file.num_records().and_then(|rows| (rows as u64).checked_sub(deleted));
+        self.rows = self.rows.zip(live).map(|(sum, live)| sum + live);
+        self.outside |= Url::parse(&file.path()).is_ok();
+        if !texts.is_empty() {
+            let values = file.partition_values_map();
+            let is_empty = |physical: &String| values.get(physical).is_some_and(|value| value.as_deref() == Some(""));
+            self.empty.extend(texts.iter().filter(|(_, physical)| is_empty(physical)).map(|(name, _)| name.clone()));
+        }
+    }
 }
 
 impl PinnedDelta {
     /// # Errors
     /// Where the table needs what cannot be read.
-    pub(super) async fn new(table: DeltaTable) -> Result<Self> {
-        let state = table.snapshot().map_err(from_delta)?;
-        let protocol = Protocol::of(state.protocol())?;
+    pub(super) async fn new(loaded: Loaded) -> Result<Self> {
+        let protocol = Protocol::of(loaded.protocol()?)?;
         protocol.check()?;
         let scanned = match protocol.for_deltalake() {
             None => None,
             Some(protocol) => {
-                let log = table.log_store();
-                let snapshot = Snapshot::try_new(log.as_ref(), Some(state.version())).await.map_err(from_delta)?;
-                Some(Arc::new(with_protocol(&snapshot, &protocol)?))
+                let snapshot = Snapshot::try_new(loaded.log().as_ref(), Some(loaded.version()?)).await;
+                Some(Arc::new(with_protocol(&snapshot.map_err(from_delta)?, &protocol)?))
             }
         };
-        Ok(Self { table, scanned })
+        let files = Files::of(&loaded).await?;
+        Ok(Self { loaded, scanned, files })
     }
 
     fn scan(&self) -> Result<DeltaScanNext> {
@@ -171,7 +221,7 @@ impl PinnedDelta {
         let config = DeltaScanConfig::new().with_wrap_partition_values(false);
         let scan = match &self.scanned {
             Some(snapshot) => DeltaScanNext::new(Arc::clone(snapshot), config),
-            None => DeltaScanNext::new(self.table.snapshot().map_err(from_delta)?.snapshot().clone(), config),
+            None => self.loaded.scan(config),
         };
         scan.map_err(|error| match unreadable_feature(&error.to_string()) {
             Some(refusal) => refusal.because(error),
@@ -181,58 +231,48 @@ impl PinnedDelta {
 
     /// The names of columns by their ids, where the table is mapped by id.
     fn by_id(&self) -> Result<Option<HashMap<String, String>>> {
-        let metadata = self.table.snapshot().map_err(from_delta)?.metadata();
+        let metadata = self.loaded.metadata()?;
         Ok(ById::names(metadata.configuration(), metadata.schema_string()))
     }
 
     /// One scan, or two where some files have deletion vectors and others have none: deltalake reads
     /// the two kinds side by side in no fixed order, so each gets a scan of its own. Beside them the
     /// partition columns that are an empty text in some file.
-    fn scans(&self) -> Result<(Providers, Vec<String>)> {
-        let state = self.table.snapshot().map_err(from_delta)?;
-        let (mut with, mut without) = (Vec::new(), Vec::new());
-        let texts = self.text_partitions()?;
-        let mut empty = BTreeSet::new();
-        for file in state.log_data().iter() {
-            if !texts.is_empty() {
-                let values = file.partition_values_map();
-                let is_empty =
-                    |physical: &String| values.get(physical).is_some_and(|value| value.as_deref() == Some(""));
-                empty.extend(texts.iter().filter(|(_, physical)| is_empty(physical)).map(|(name, _)| name.clone()));
-            }
-            let list = if file.deletion_vector_descriptor().is_some() { &mut with } else { &mut without };
-            list.push(in_scan(&file.path()));
-        }
+    async fn scans(&self) -> Result<(Providers, Vec<String>)> {
+        let empty = self.files.empty.iter().cloned().collect();
         // A selection of files cannot name those outside the table's folder.
-        let outside = with.iter().chain(&without).any(|path| Url::parse(path).is_ok());
-        let empty = empty.into_iter().collect();
-        if with.is_empty() || without.is_empty() || outside {
+        if self.files.with == 0 || self.files.without == 0 || self.files.outside {
             return Ok((vec![Arc::new(self.scan()?)], empty));
         }
+        let (mut with, mut without) = (Vec::new(), Vec::new());
+        let list = |file: &LogicalFileView| {
+            let list = if file.deletion_vector_descriptor().is_some() { &mut with } else { &mut without };
+            list.push(in_scan(&file.path()));
+        };
+        self.loaded.each_file(list).await?;
         let mut scans: Vec<Arc<dyn TableProvider>> = Vec::with_capacity(2);
         for files in [without, with] {
             scans.push(Arc::new(self.scan()?.with_file_paths(files)));
         }
         Ok((scans, empty))
     }
+}
 
-    /// The partition columns that hold texts or bytes: the name, and that in the log's partition values.
-    fn text_partitions(&self) -> Result<Vec<(String, String)>> {
-        let state = self.table.snapshot().map_err(from_delta)?;
-        let (metadata, schema) = (state.metadata(), state.schema());
-        let is_mapped = metadata.configuration().get("delta.columnMapping.mode").is_some_and(|mode| mode != "none");
-        let text = |name: &String| {
-            let field = schema.field(name)?;
-            let is_text = [DataType::STRING, DataType::BINARY].contains(field.data_type());
-            let mapped = field.get_config_value(&ColumnMetadataKey::ColumnMappingPhysicalName);
-            let physical = match mapped.filter(|_| is_mapped) {
-                Some(MetadataValue::String(physical)) => physical.clone(),
-                _ => name.clone(),
-            };
-            is_text.then(|| (name.clone(), physical))
+/// The partition columns that hold texts or bytes: the name, and that in the log's partition values.
+fn text_partitions(loaded: &Loaded) -> Result<Vec<(String, String)>> {
+    let (metadata, schema) = (loaded.metadata()?, loaded.schema()?);
+    let is_mapped = metadata.configuration().get("delta.columnMapping.mode").is_some_and(|mode| mode != "none");
+    let text = |name: &String| {
+        let field = schema.field(name)?;
+        let is_text = [DataType::STRING, DataType::BINARY].contains(field.data_type());
+        let mapped = field.get_config_value(&ColumnMetadataKey::ColumnMappingPhysicalName);
+        let physical = match mapped.filter(|_| is_mapped) {
+            Some(MetadataValue::String(physical)) => physical.clone(),
+            _ => name.clone(),
         };
-        Ok(metadata.partition_columns().iter().filter_map(text).collect())
-    }
+        is_text.then(|| (name.clone(), physical))
+    };
+    Ok(metadata.partition_columns().iter().filter_map(text).collect())
 }
 
 /// The same snapshot under another protocol. Its own form for keeping is the only way to one.
@@ -249,19 +289,9 @@ fn with_protocol(snapshot: &Snapshot, protocol: &Protocol) -> Result<Snapshot> {
     serde_json::from_value(kept).map_err(told)
 }
 
-async fn describe(request: &TableRequest, pinned: PinnedDelta) -> Result<PinnedTable> {
-    let state = pinned.table.snapshot().map_err(from_delta)?;
-    let version = state.version();
-    let (mut files, mut bytes, mut rows) = (0_u64, 0_u64, Some(0_u64));
-    for file in state.log_data().iter() {
-        files += 1;
-        bytes += u64::try_from(file.size()).unwrap_or_default();
-        let deleted = file.deletion_vector_descriptor().map_or(0, |vector| vector.cardinality);
-        let live =
-            file.num_records().and_then(|rows| (rows as u64).checked_sub(u64::try_from(deleted).unwrap_or_default()));
-        rows = rows.zip(live).map(|(sum, live)| sum + live);
-    }
-    let changed_at = changed_at(&request.location, &pinned).await?;
+async fn describe(request: &TableRequest, versions: &Versions, pinned: PinnedDelta) -> Result<PinnedTable> {
+    let version = pinned.loaded.version()?;
+    let changed_at = changed_at(&request.location, versions, &pinned).await?;
     // Building the scan checks the reader features and gives the schema as SQL will see it.
     let schema = pinned.scan()?.schema();
     Ok(PinnedTable {
@@ -270,9 +300,9 @@ async fn describe(request: &TableRequest, pinned: PinnedDelta) -> Result<PinnedT
         location: request.location.to_string(),
         version: version.to_string(),
         changed_at,
-        files,
-        rows,
-        bytes,
+        files: pinned.files.with + pinned.files.without,
+        rows: pinned.files.rows,
+        bytes: pinned.files.bytes,
         schema,
         place: request.location.clone(),
         resolved: PinnedTable::resolve(&request.location),
@@ -282,23 +312,20 @@ async fn describe(request: &TableRequest, pinned: PinnedDelta) -> Result<PinnedT
 
 /// When the version was committed, where its commit file is still there: by the in-commit timestamp of
 /// a table that writes them, else by the time at which the store received the file.
-pub(super) async fn changed_at(location: &Location, pinned: &PinnedDelta) -> Result<Option<DateTime<Utc>>> {
-    let state = pinned.table.snapshot().map_err(from_delta)?;
-    let version = state.version();
-    if state.metadata().configuration().get("delta.enableInCommitTimestamps").is_some_and(|on| on == "true") {
-        let store = location.store();
-        let path = location.path().clone().join("_delta_log").join(format!("{version:020}.json"));
-        match store.head(&path).await {
-            Ok(commit) => {
-                if let Some(at) = in_commit_timestamp(store.as_ref(), &commit).await? {
-                    return Ok(Some(at));
-                }
-            }
-            Err(object_store::Error::NotFound { .. }) => {}
-            Err(source) => return Err(from_store(source)),
-        }
+pub(super) async fn changed_at(
+    location: &Location,
+    versions: &Versions,
+    pinned: &PinnedDelta,
+) -> Result<Option<DateTime<Utc>>> {
+    let version = pinned.loaded.version()?;
+    let Some(commit) = versions.commits().get(&version) else { return Ok(None) };
+    let configuration = pinned.loaded.metadata()?.configuration();
+    if configuration.get("delta.enableInCommitTimestamps").is_some_and(|on| on == "true")
+        && let Some(at) = in_commit_timestamp(location.store().as_ref(), commit).await?
+    {
+        return Ok(Some(at));
     }
-    Ok(state.version_timestamp(version).and_then(DateTime::from_timestamp_millis))
+    Ok(DateTime::from_timestamp_millis(commit.last_modified.timestamp_millis()))
 }
 
 /// A data file's path as a scan's selection wants it: as a URL or encoded like the store's paths.

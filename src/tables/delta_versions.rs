@@ -20,6 +20,8 @@ pub(super) struct Versions {
     commits: BTreeMap<u64, ObjectMeta>,
     /// The files of each complete checkpoint; of several for one version, the last in order.
     checkpoints: BTreeMap<u64, Vec<ObjectMeta>>,
+    /// The size of all files that checkpoints keep beside themselves.
+    sidecars: u64,
 }
 
 impl Versions {
@@ -32,6 +34,8 @@ impl Versions {
         while let Some(entry) = entries.try_next().await.map_err(from_store)? {
             // Names below sub-folders (staged commits, sidecars, v2 checkpoints' parts) are no versions.
             if entry.location.prefix_match(&log).is_none_or(|parts| parts.count() != 1) {
+                let sidecar = entry.location.prefix_match(&log.clone().join("_sidecars")).is_some();
+                found.sidecars += if sidecar { entry.size } else { 0 };
                 continue;
             }
             let name = entry.location.filename().unwrap_or_default().to_owned();
@@ -69,6 +73,15 @@ impl Versions {
     /// The newest complete checkpoint at or before `version`, and its files.
     pub(super) fn checkpoint(&self, version: u64) -> Option<(u64, &[ObjectMeta])> {
         self.checkpoints.range(..=version).next_back().map(|(version, files)| (*version, files.as_slice()))
+    }
+
+    /// About how many bytes have to be read to know the files of `version`.
+    pub(super) fn bytes(&self, version: u64) -> u64 {
+        let checkpoint = self.checkpoint(version);
+        let start = checkpoint.map_or(0, |(checkpoint, _)| checkpoint.saturating_add(1));
+        let commits = self.commits.range(start.min(version)..=version).map(|(_, commit)| commit.size);
+        let parts = checkpoint.iter().flat_map(|(_, files)| files.iter()).map(|file| file.size);
+        commits.chain(parts).sum::<u64>() + checkpoint.map_or(0, |_| self.sidecars)
     }
 
     /// The oldest version that can be read: 0, or the oldest checkpoint.

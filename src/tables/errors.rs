@@ -29,8 +29,12 @@ pub fn from_datafusion(error: DataFusionError) -> Error {
         return because_of("the store did not answer", error);
     }
     let root = innermost(&error);
-    if let Some(path) = missing_path(&root.strip_backtrace()) {
+    let text = root.strip_backtrace();
+    if let Some(path) = missing_path(&text) {
         return missing_file(Some(&path)).because(error);
+    }
+    if let Some((_, reason)) = text.split_once("Deletion Vector error: ") {
+        return unreadable_vector(reason);
     }
     match root {
         DataFusionError::ResourcesExhausted(message) => out_of_memory(message),
@@ -69,6 +73,9 @@ pub(super) fn from_delta(error: deltalake::DeltaTableError) -> Error {
     }
     if let Some(path) = missing_path(&text) {
         return missing_file(Some(&path)).because(error);
+    }
+    if let Some((_, reason)) = text.split_once("Deletion Vector error: ") {
+        return unreadable_vector(reason);
     }
     if text.contains("Expected contiguous commit files") {
         return Error::failed("the table's log lacks a commit: its numbers have a gap")
@@ -122,6 +129,13 @@ fn named(error: &object_store::Error) -> Error {
         }
         other => Error::failed(format!("the object store failed: {}", plain(&other.to_string()))),
     }
+}
+
+/// The error for a deletion vector that its reader refuses for this reason, which names its file where there is one.
+fn unreadable_vector(reason: &str) -> Error {
+    Error::failed("a deletion vector of the table cannot be read")
+        .because(Error::failed(plain(reason)))
+        .hint("it is damaged, in its file or in the log: restore it, or read a version before it")
 }
 
 fn missing_file(path: Option<&str>) -> Error {

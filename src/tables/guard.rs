@@ -31,6 +31,20 @@ pub(crate) async fn guarded<T>(work: impl Future<Output = Result<T>>) -> Result<
     .await
 }
 
+/// As [`guarded`], for what stands in a table's log.
+///
+/// # Errors
+/// What `work` fails with, or that the log's reader gave up.
+pub(crate) async fn guarded_log<T>(work: impl Future<Output = crate::error::Result<T>>) -> crate::error::Result<T> {
+    let mut work = pin!(work);
+    std::future::poll_fn(move |context| match quietly(|| work.as_mut().poll(context)) {
+        Some(polled) => polled,
+        None => Poll::Ready(Err(Error::failed("the table's log holds an action that its reader gave up on")
+            .hint("a commit or a checkpoint under _delta_log is damaged: restore it, or read a version before it"))),
+    })
+    .await
+}
+
 /// The items of `rows`; a panic is an error and the end.
 pub(crate) fn guarded_stream<T, S>(mut rows: S) -> impl Stream<Item = Result<T>>
 where
@@ -84,6 +98,8 @@ mod tests {
         let error = guarded::<()>(async { panic!("damaged") }).await.unwrap_err();
         assert!(error.to_string().contains("gave up"), "{error}");
         assert_eq!(guarded(async { Ok(3) }).await.unwrap(), 3);
+        let error = guarded_log::<()>(async { panic!("damaged") }).await.unwrap_err();
+        assert!(error.to_string().contains("gave up"), "{error}");
         let rows = futures::stream::iter(0..3).map(|row| if row == 1 { panic!("damaged") } else { Ok(row) });
         let mut rows = Box::pin(guarded_stream(rows));
         assert_eq!(rows.try_next().await.unwrap(), Some(0));

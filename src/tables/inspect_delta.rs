@@ -2,6 +2,7 @@
 
 use super::delta::{PinnedDelta, changed_at, open, reason};
 use super::delta_features::{Protocol, Reading, reading};
+use super::delta_loaded::Loaded;
 use super::delta_log::{Commit, Header};
 use super::delta_versions::{CONCURRENT_READS, Versions};
 use super::errors::from_delta;
@@ -31,7 +32,7 @@ pub(super) async fn inspect(request: &TableRequest, history: History) -> Result<
     };
     let header = Header::read(location, &versions, version).await?;
     let loaded = match open(location, Some(version)).await {
-        Ok(table) => PinnedDelta::new(table).await,
+        Ok(table) => PinnedDelta::new(Loaded::Held(table)).await,
         Err(error) => Err(reason(location, &versions, Some(version)).await.unwrap_or(error)),
     };
     let protocol = header.protocol.unwrap_or_default();
@@ -72,7 +73,7 @@ pub(super) async fn inspect(request: &TableRequest, history: History) -> Result<
         advice: Vec::new(),
     };
     if let Ok(delta) = loaded {
-        found.changed_at = changed_at(location, &delta).await?.or(found.changed_at);
+        found.changed_at = changed_at(location, &versions, &delta).await?.or(found.changed_at);
         files(&mut found, &delta, &metadata)?;
     }
     found.advice = advice(&found);
@@ -124,7 +125,9 @@ fn uses(protocol: &Protocol) -> BTreeMap<String, &'static str> {
 
 /// Sizes, rows, deletion vectors and the statistics of every column.
 fn files(found: &mut Inspection, delta: &PinnedDelta, metadata: &Metadata) -> Result<()> {
-    let state = delta.table.snapshot().map_err(from_delta)?;
+    // All statistics of all files are looked at, so they are held.
+    let Loaded::Held(table) = &delta.loaded else { return Ok(()) };
+    let state = table.snapshot().map_err(from_delta)?;
     let (mut bytes, mut rows, mut counted) = (0_u64, Some(0_u64), 0_u64);
     let (mut vectors, mut deleted) = (0_u64, 0_u64);
     let mut sizes = Vec::new();

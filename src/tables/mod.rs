@@ -16,6 +16,7 @@ mod by_id;
 mod csv;
 mod delta;
 pub mod delta_features;
+mod delta_loaded;
 mod delta_log;
 mod delta_store;
 mod delta_versions;

@@ -7,7 +7,7 @@
 //! footers of those that a scan has selected.
 
 use super::delta::PinnedDelta;
-use super::errors::{from_datafusion, from_delta};
+use super::errors::from_datafusion;
 use super::files::CONCURRENT_FILES;
 use super::guard::guarded;
 use super::pinned::{Contents, PinnedTable};
@@ -25,6 +25,7 @@ use datafusion::parquet::file::metadata::{KeyValue, ParquetMetaData};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
+use deltalake::kernel::LogicalFileView;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
@@ -93,7 +94,7 @@ pub async fn native(
             let first = contents.file_schema.fields().len();
             of_folders(&files, first, columns)?
         }
-        Contents::Delta(delta) => match of_log(table, delta, &files, columns)? {
+        Contents::Delta(delta) => match of_log(table, delta, &files, columns).await? {
             Ok(grouped) => grouped,
             Err(reason) => return Ok(Native::No(reason)),
         },
@@ -124,7 +125,7 @@ pub fn stands_in_files(table: &PinnedTable, column: usize) -> bool {
         Contents::Plain(contents) => column < contents.file_schema.fields().len(),
         Contents::Delta(delta) => {
             let name = table.schema.field(column).name();
-            delta.table.snapshot().is_ok_and(|state| !state.metadata().partition_columns().contains(name))
+            delta.loaded.metadata().is_ok_and(|metadata| !metadata.partition_columns().contains(name))
         }
     }
 }
@@ -186,30 +187,31 @@ fn add<K: std::hash::Hash + Eq>(
 }
 
 /// Files of a Delta table by the partition values in its log; the inner error is why that would not be exact.
-fn of_log(
+async fn of_log(
     table: &PinnedTable,
     delta: &PinnedDelta,
     files: &[(ObjectMeta, Vec<ScalarValue>)],
     columns: &[usize],
 ) -> Result<std::result::Result<Vec<NativeGroup>, String>> {
-    let state = delta.table.snapshot().map_err(from_delta)?;
-    let mapping = state.metadata().configuration().get("delta.columnMapping.mode");
+    let metadata = delta.loaded.metadata()?;
+    let mapping = metadata.configuration().get("delta.columnMapping.mode");
     if mapping.is_some_and(|mode| mode != "none") {
         return Ok(Err("its columns are mapped to other names".to_owned()));
     }
-    let names = state.metadata().partition_columns();
+    let names = metadata.partition_columns();
     let partition = |column: &&usize| names.contains(table.schema.field(**column).name());
     let wanted: Vec<usize> = columns.iter().filter(partition).copied().collect();
     let roots: Vec<&Path> = std::iter::once(table.place.path()).chain(table.resolved.as_ref()).collect();
     let mut values: HashMap<String, Option<Vec<Option<String>>>> = HashMap::new();
-    for file in state.log_data().iter() {
+    let take = |file: &LogicalFileView| {
         let deleted = file.deletion_vector_descriptor().is_some();
         let map = if wanted.is_empty() || deleted { HashMap::new() } else { file.partition_values_map() };
         let of = |column: &usize| map.get(table.schema.field(*column).name()).cloned().flatten();
         let found = (!deleted).then(|| wanted.iter().map(of).collect());
         let relative = file.object_store_path();
         values.insert(relative.to_string(), found);
-    }
+    };
+    delta.loaded.each_file(take).await?;
     let mut groups = Vec::new();
     let mut known = HashMap::new();
     for (meta, _) in files {

@@ -89,7 +89,7 @@ impl PinnedTable {
     pub fn identity(&self) -> String {
         match &self.contents {
             Contents::Delta(delta) => {
-                delta.table.snapshot().map(|state| state.metadata().id().to_owned()).unwrap_or_default()
+                delta.loaded.metadata().map(|metadata| metadata.id().to_owned()).unwrap_or_default()
             }
             Contents::Plain(_) => String::new(),
         }

@@ -6,7 +6,7 @@
 
 use super::{Chosen, Settings};
 use crate::error::{Error, Result};
-use crate::lake::bucket::{self, CREDENTIAL_ATTEMPTS, Cloud, Environment, generic};
+use crate::lake::bucket::{self, CREDENTIAL_ATTEMPTS, Cloud, Environment};
 use async_trait::async_trait;
 use object_store::CredentialProvider;
 use object_store::azure::{AzureCredential, MicrosoftAzureBuilder};
@@ -135,7 +135,7 @@ impl CredentialProvider for Patient {
     async fn get_credential(&self) -> object_store::Result<Arc<AzureCredential>> {
         let (inner, runtime) = (Arc::clone(&self.0), tokio::runtime::Handle::current());
         let given = tokio::task::spawn_blocking(move || runtime.block_on(inner.get_credential())).await;
-        given.unwrap_or_else(|lost| Err(generic(bucket::Failure::busy(Cloud::Azure, &lost.to_string()))))
+        given?
     }
 }
 

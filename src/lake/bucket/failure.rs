@@ -185,6 +185,10 @@ impl Failure {
             if let Some(status) = batched_status(&text) {
                 return Self::of_answer(cloud, status, "");
             }
+            // What the program said goes on behind this, and nobody knows what that holds.
+            if text.starts_with("'az account get-access-token' command failed") {
+                return Self::no_identity(cloud, "`az account get-access-token` failed");
+            }
             if text.starts_with("Received redirect without LOCATION") {
                 return Self::of_answer(cloud, 301, "");
             }
@@ -410,6 +414,8 @@ mod tests {
         assert!(matches!(conflict("BlobAlreadyExists"), Store::AlreadyExists { .. }));
         assert!(matches!(conflict("BlobImmutableDueToPolicy"), Store::Generic { .. }));
         assert!(matches!(conflict("ContainerBeingDeleted"), Store::Generic { .. }));
+        let cli = clean(Cloud::Azure, generic_text("'az account get-access-token' command failed: SECRET".to_owned()));
+        assert!(!format!("{cli:?} {cli}").contains("SECRET"), "{cli}");
         let batch = generic_text("Bulk delete request failed for key a/b: Busy (code: 503)".to_owned());
         assert_eq!(kind_of_causes(&clean(Cloud::Azure, batch)), ErrorKind::Transient);
     }

@@ -217,7 +217,7 @@ pub(super) fn opened(
 }
 
 #[cfg(test)]
-pub(super) fn environment(pairs: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> {
+pub(super) fn environment(pairs: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> + use<> {
     let pairs: HashMap<String, String> =
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     move |name| pairs.get(name).cloned()

@@ -101,7 +101,7 @@ pub fn serve<S: Send + Sync + 'static>(state: Arc<S>, answer: fn(&S, &Request) -
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
             let state = Arc::clone(&state);
-            thread::spawn(move || drop(one(client, &state, answer)));
+            thread::spawn(move || drop(one(client, &*state, answer)));
         }
     });
     port

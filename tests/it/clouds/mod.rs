@@ -85,8 +85,10 @@ impl Bucket {
 
     /// With the project in it, and no home.
     fn with_project(self) -> Self {
+        // Made outside of the runtime, since it has one of its own.
+        let files = &LOCAL.files;
         runtime().block_on(async {
-            for (name, bytes) in &LOCAL.files {
+            for (name, bytes) in files {
                 self.store.put(&StorePath::from(format!("p/{name}")), bytes.clone().into()).await.unwrap();
             }
         });

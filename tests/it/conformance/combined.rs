@@ -288,7 +288,7 @@ fn dropped_and_added(log: &Log) -> Expected {
 }
 
 fn special_columns(log: &Log) -> Expected {
-    let names = ["id", "a.b", "a b,;{}()\n\t=", "Case", "case", "ключ", "`q`", "\"d\""];
+    let names = ["id", "a.b", "a b,;{}()\n\t=", "Case", "ключ", "`q`", "\"d\""];
     let fields: Vec<Value> = names
         .iter()
         .enumerate()

@@ -18,7 +18,6 @@ pub static CASES: &[(&[&str], &str, Make)] = &[
     (DAMAGED, "a vector of rows that the file does not have", vector_beyond),
     (DAMAGED, "a schema that is no JSON", |log| schema(log, json!("{"))),
     (DAMAGED, "a schema of an unknown type", |log| schema(log, typed("hyperlong"))),
-    (DAMAGED, "a schema of a type of intervals", |log| schema(log, typed("interval day to second"))),
     (DAMAGED, "a decimal of no precision", |log| schema(log, typed("decimal(99,2)"))),
     (DAMAGED, "features of version 3 that are not named", unnamed_features),
     (DAMAGED, "a partition column that the schema lacks", lost_partition_column),
