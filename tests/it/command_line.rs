@@ -1,7 +1,7 @@
 //! What a person or a caller's code sees of the command line: help, plans, progress, receipts, homes, closed pipes.
 
 use crate::bad_inputs::{Place, call};
-use crate::command::{Outcome, run};
+use crate::command::{Outcome, run, run_json};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::process::{Command, Stdio};
@@ -239,4 +239,22 @@ fn a_terminal_shows_steps_rows_and_rate_and_nothing_else_does() {
     assert_eq!(piped.stderr, "");
     let quiet = ["run", "job.toml", "--interval", DAY, "--set", "home=fresh", "--quiet"];
     assert_eq!(call(&place, &quiet).expect(0).stderr, "");
+}
+
+#[test]
+fn the_schema_has_the_parameters_of_every_algorithm() {
+    let schema = run_json(&["schema"]).expect(0).json();
+    for algorithm in lakemill::models::ALGORITHMS {
+        let params = &schema["$defs"][format!("params.{}", algorithm.name())];
+        assert_eq!(params["additionalProperties"], false, "{params}");
+        let own = algorithm.params_schema().to_value();
+        let names = |schema: &Value| -> Vec<String> {
+            schema["properties"].as_object().map(|all| all.keys().cloned().collect()).unwrap_or_default()
+        };
+        assert_eq!(names(params), names(&own), "{}", algorithm.name());
+    }
+    let boosting = &schema["$defs"]["params.gradient_boosting"]["properties"];
+    assert_eq!(boosting["learning_rate"]["default"], 0.1);
+    assert_eq!(boosting["objective"]["$ref"], "#/$defs/params.gradient_boosting/$defs/Objective");
+    assert!(schema.pointer("/$defs/params.gradient_boosting/$defs/Objective").is_some());
 }

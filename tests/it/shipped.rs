@@ -327,25 +327,33 @@ fn card_fraud_declared_lives_its_whole_life() {
     });
 }
 
-/// As it is shipped, 20 settings on 5 folds; the same again trains the same model.
+/// It is checked and planned as it is shipped, and run with fewer and smaller fits; the same again trains the same model.
 #[test]
 fn card_fraud_search_lives_its_whole_life() {
-    let expected = Expected {
+    let mut expected = Expected {
         job: Shipped::new("card_fraud_search", &["transactions"]),
         key: "transaction_id",
         metric: ("roc_auc", true),
-        worse: "model.search.space={ trees = [1], leaves = [2] }",
+        worse: "model.search.space={ leaves = [2], learning_rate = [0.001] }",
         lookup: Some(("customer_id", &["score", "prediction"])),
         latest: "tx_datetime",
         days: 30..=39,
     };
-    whole_life(&expected);
+    checks_and_plans(&expected);
+    let plan = expected.job.on_day("plan", &[]).expect(0).json();
+    assert_eq!(plan["search"], "20 settings (random) on 5 folds by average_precision, for at most 10m");
+    let fewer = ["model.search.settings=4", "model.search.folds=2", "model.params.trees=10"];
+    expected.job.sets.extend(fewer.map(str::to_owned));
+    let receipt = runs_once(&expected);
+    publishes(&expected, &receipt);
+    can_be_looked_at(&expected, &receipt);
     let job = &expected.job;
-    let card = run(&["models", "show", job.name, "--home", &job.home.display().to_string()]).expect(0).stdout;
-    assert!(card.contains("20 of 20 settings (random) were fitted on 5 folds"), "{card}");
     let again = job.on_day("train", &["--force"]).expect(0).json();
     assert_eq!((&again["status"], &again["model"]["version"]), (&json!("done"), &json!(1)), "to the byte");
-    assert_eq!(again["data"]["search"]["tried"].as_array().unwrap().len(), 20);
+    assert_eq!(again["data"]["search"]["tried"].as_array().unwrap().len(), 4);
+    let card = run(&["models", "show", job.name, "--home", &job.home.display().to_string()]).expect(0).stdout;
+    assert!(card.contains("4 of 4 settings (random) were fitted on 2 folds"), "{card}");
+    is_replaced_and_rolled_back(&expected, &receipt);
 }
 
 #[test]
