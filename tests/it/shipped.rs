@@ -155,8 +155,12 @@ fn runs_once(expected: &Expected) -> Value {
 
     let again = job.on_day("run", &[]).expect(0).json();
     assert_eq!(again["status"], "noop");
-    for same in ["run_id", "fingerprint", "output", "rows_out", "model", "lookup"] {
+    for same in ["run_id", "fingerprint", "output", "rows_out", "model"] {
         assert_eq!(again[same], receipt[same], "{same}");
+    }
+    // What was sent is the first run's alone.
+    for same in ["generation", "keys", "note"] {
+        assert_eq!(again["lookup"][same], receipt["lookup"][same], "{same}");
     }
     let plan = job.on_day("plan", &[]).expect(0).json();
     assert_eq!(plan["action"], "nothing: these inputs are scored already");
