@@ -19,7 +19,7 @@ pub struct Entry {
     pub partitions: u32,
     /// How its pairs are kept.
     pub layout: Layout,
-    /// The process that loads it, where its system tells processes apart.
+    /// The process that loads it, and which of its attempts it is, where the system tells processes apart.
     pub process: Option<String>,
 }
 

@@ -90,7 +90,7 @@ pub fn facts(client: &mut Client, names: &Names) -> Result<Vec<(&'static str, St
     facts.push(("read", allowed(client, |batch| batch.push(b"HGETALL", names.current().as_bytes(), &[]))?));
     let probe = names.books("doctor");
     facts.push(("write", allowed(client, |batch| batch.push(b"SET", probe.as_bytes(), &[b"1", b"PX", PROBE_MS]))?));
-    facts.push(("scripts", allowed(client, |batch| batch.script("return 1", &[probe.clone()], &[]))?));
+    facts.push(("scripts", allowed(client, |batch| batch.script("return 1", std::slice::from_ref(&probe), &[]))?));
     allowed(client, |batch| batch.push(b"UNLINK", probe.as_bytes(), &[]))?;
     Ok(facts)
 }

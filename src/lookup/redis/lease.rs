@@ -11,23 +11,31 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-/// The attempts of this process that have not ended.
-static LIVING: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
+/// The attempts of this process that have not ended, and the number of the next one: two may have the same name, in
+/// different tables.
+static LIVING: LazyLock<Mutex<(u64, HashSet<u64>)>> = LazyLock::new(Mutex::default);
 
 /// An attempt of this process, for as long as it lives.
-pub struct Living(String);
+pub struct Living(u64);
 
 impl Living {
     /// Called before the attempt is in the books.
-    pub fn begin(attempt: &str) -> Self {
-        LIVING.lock().unwrap_or_else(PoisonError::into_inner).insert(attempt.to_owned());
-        Self(attempt.to_owned())
+    pub fn begin() -> Self {
+        let (next, living) = &mut *LIVING.lock().unwrap_or_else(PoisonError::into_inner);
+        *next += 1;
+        living.insert(*next);
+        Self(*next)
+    }
+
+    /// The attempt, as no other is called, and the process that it is of; `None` where the system does not tell.
+    pub fn name(&self) -> Option<String> {
+        Some(format!("{}#{}", this_process()?, self.0))
     }
 }
 
 impl Drop for Living {
     fn drop(&mut self) {
-        LIVING.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+        LIVING.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&self.0);
     }
 }
 
@@ -85,17 +93,18 @@ impl Drop for Lease {
     }
 }
 
-/// This process as no other is called, on this machine and in this container, until the next boot; `None` where the
-/// system does not tell.
-pub fn this_process() -> Option<String> {
+/// This process as no other is called, on this machine and in this container, until the next boot.
+fn this_process() -> Option<String> {
     named(std::process::id())
 }
 
-/// Whether an attempt of a process has ended, where that is known: of this process, and of another one of this machine
-/// and container that has itself ended.
-pub fn has_ended(attempt: &str, process: &str) -> Option<bool> {
+/// Whether an attempt, by its [`Living::name`], has ended, where that is known: of this process, and of another one of
+/// this machine and container that has itself ended.
+pub fn has_ended(name: &str) -> Option<bool> {
+    let (process, number) = name.split_once('#').unwrap_or((name, ""));
     if this_process().as_deref() == Some(process) {
-        return Some(!LIVING.lock().unwrap_or_else(PoisonError::into_inner).contains(attempt));
+        let living = LIVING.lock().unwrap_or_else(PoisonError::into_inner);
+        return Some(number.parse().is_ok_and(|number| !living.1.contains(&number)));
     }
     let rest = process.strip_prefix(&place()?)?;
     let id: u32 = rest.split('/').nth(1)?.parse().ok()?;
@@ -125,20 +134,21 @@ mod tests {
 
     #[test]
     fn a_process_that_has_ended_is_told_from_one_that_lives() {
-        let Some(own) = this_process() else { return };
-        assert_eq!(has_ended("one that has ended", &own), Some(true));
-        let living = Living::begin("one that lives");
-        assert_eq!(has_ended("one that lives", &own), Some(false));
+        let living = Living::begin();
+        let Some(own) = living.name() else { return };
+        let other = Living::begin();
+        assert_eq!(has_ended(&own), Some(false));
         drop(living);
-        assert_eq!(has_ended("one that lives", &own), Some(true));
+        assert_eq!(has_ended(&own), Some(true));
+        assert_eq!(has_ended(&other.name().unwrap()), Some(false));
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let other = named(child.id()).unwrap();
-        assert_eq!(has_ended("x", &other), None);
+        let other = named(child.id()).unwrap() + "#1";
+        assert_eq!(has_ended(&other), None);
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(has_ended("x", &other), Some(true));
-        assert_eq!(has_ended("x", "another boot/pid:[1]/1/1"), None);
+        assert_eq!(has_ended(&other), Some(true));
+        assert_eq!(has_ended("another boot/pid:[1]/1/1#1"), None);
         // The same number given again is another process.
-        assert_eq!(has_ended("x", &format!("{own}0")), Some(true));
+        assert_eq!(has_ended(&(this_process().unwrap() + "0#1")), Some(true));
     }
 }

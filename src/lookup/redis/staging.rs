@@ -3,7 +3,7 @@
 use super::books::{Books, Entry, Moved};
 use super::client::{Batch, Client, bytes};
 use super::layout::{Names, Shape, are_comparable};
-use super::lease::{Lease, Living, this_process};
+use super::lease::{Lease, Living};
 use super::loader::Loader;
 use super::pairs::{Keys, Place};
 use super::reader::{RedisReader, sum};
@@ -113,8 +113,8 @@ pub fn begin(
         return Err(Error::conflict("this attempt is already loading").with("attempt", attempt));
     }
     let room = Arc::new(Room::watch(&mut client, options.ttl_secs.is_some())?);
-    let entry = Entry { attempt: attempt.to_owned(), partitions, layout: options.layout, process: this_process() };
-    let living = Living::begin(attempt);
+    let living = Living::begin();
+    let entry = Entry { attempt: attempt.to_owned(), partitions, layout: options.layout, process: living.name() };
     let generation = books.begin(&mut client, &entry, server.address.lease)?;
     let lease = Lease::hold(server, &books, attempt)?;
     let attempt = Attempt {

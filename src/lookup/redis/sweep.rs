@@ -35,7 +35,7 @@ impl Sweep<'_> {
         let mut dead = Vec::new();
         for (generation, entry) in books.under_way(client)? {
             // What is known needs no waiting for the last sign of life to fade.
-            let ended = entry.process.as_deref().and_then(|process| has_ended(&entry.attempt, process));
+            let ended = entry.process.as_deref().and_then(has_ended);
             let is_discarded =
                 ended != Some(false) && books.discard(client, generation, &entry.attempt, ended.is_none())?;
             if is_discarded {

@@ -7,6 +7,9 @@ use crate::error::Result;
 use crate::lookup::{Checksum, Layout, partition_of};
 use std::cmp::Ordering;
 
+/// A key and its value.
+type Pair<'a> = (&'a [u8], &'a [u8]);
+
 /// Pairs in one allocation.
 #[derive(Default)]
 pub struct Pairs {
@@ -33,7 +36,7 @@ impl Pairs {
         self.bytes.len()
     }
 
-    fn range(&self, from: usize, to: usize) -> Vec<(&[u8], &[u8])> {
+    fn range(&self, from: usize, to: usize) -> Vec<Pair<'_>> {
         let start = |index: usize| index.checked_sub(1).map_or(0, |before| self.ends[before].1);
         let pair = |index: usize| {
             let (key_end, end) = self.ends[index];
@@ -53,7 +56,7 @@ pub struct Job {
 }
 
 impl Job {
-    fn each(&self) -> impl Iterator<Item = (u32, Vec<(&[u8], &[u8])>)> {
+    fn each(&self) -> impl Iterator<Item = (u32, Vec<Pair<'_>>)> {
         let start = |index: usize| index.checked_sub(1).map_or(0, |before: usize| self.buckets[before].1);
         (0..self.buckets.len()).map(move |index| {
             let (bucket, end) = self.buckets[index];
@@ -115,13 +118,13 @@ impl Tally {
         self.long += other.long;
     }
 
-    fn hold(&mut self, (key, value): (&[u8], &[u8])) {
+    fn hold(&mut self, (key, value): Pair<'_>) {
         self.keys = self.keys.wrapping_add(1);
         self.bytes = self.bytes.wrapping_add((key.len() + value.len()) as u64);
         self.checksum.add(key, value);
     }
 
-    fn lose(&mut self, (key, value): (&[u8], &[u8])) {
+    fn lose(&mut self, (key, value): Pair<'_>) {
         self.keys = self.keys.wrapping_sub(1);
         self.bytes = self.bytes.wrapping_sub((key.len() + value.len()) as u64);
         self.checksum.remove(key, value);
@@ -132,9 +135,9 @@ impl Tally {
 struct Compared<'a> {
     bucket: u32,
     /// Everything that the bucket shall hold, by key.
-    all: Vec<(&'a [u8], &'a [u8])>,
+    all: Vec<Pair<'a>>,
     /// What of it the old bucket lacks.
-    sets: Vec<(&'a [u8], &'a [u8])>,
+    sets: Vec<Pair<'a>>,
     /// What the old bucket has too much.
     gone: Vec<&'a [u8]>,
     /// Whether the old bucket holds anything.
@@ -211,7 +214,7 @@ impl Writing {
         &self,
         from: &From,
         bucket: u32,
-        new: &[(&'a [u8], &'a [u8])],
+        new: &[Pair<'a>],
         old: &'a Texts,
         tally: &mut Tally,
     ) -> Compared<'a> {
@@ -254,7 +257,7 @@ impl Writing {
         Compared { bucket, all, sets, gone, is_old: !old.is_empty() }
     }
 
-    fn write_whole(&self, client: &mut Client, buckets: &[(u32, Vec<(&[u8], &[u8])>)]) -> Result<()> {
+    fn write_whole(&self, client: &mut Client, buckets: &[(u32, Vec<Pair<'_>>)]) -> Result<()> {
         let mut batch = Batch::default();
         match self.to.layout {
             Layout::Buckets => buckets.iter().for_each(|(bucket, pairs)| self.to.fill(&mut batch, *bucket, pairs)),
@@ -269,11 +272,7 @@ impl Writing {
     }
 
     /// Writes the lists of keys: before any of the keys, so that none is ever written that cannot be found again.
-    fn write_lists<'a>(
-        &self,
-        client: &mut Client,
-        buckets: impl Iterator<Item = (u32, &'a [(&'a [u8], &'a [u8])])>,
-    ) -> Result<()> {
+    fn write_lists<'a>(&self, client: &mut Client, buckets: impl Iterator<Item = (u32, &'a [Pair<'a>])>) -> Result<()> {
         let mut lists = Batch::default();
         for (bucket, pairs) in buckets.filter(|(_, pairs)| !pairs.is_empty()) {
             let mut keys = Keys::default();
