@@ -240,17 +240,17 @@ fn add(sum: &mut Option<Vec<f64>>, gains: Option<Vec<f64>>) {
     }
 }
 
-fn texts(key: &SegmentKey) -> Vec<String> {
+fn texts(key: &[SegmentValue]) -> Vec<String> {
     key.iter().map(SegmentValue::to_string).collect()
 }
 
 /// A segment's name for people.
-fn name(key: &SegmentKey) -> String {
+fn name(key: &[SegmentValue]) -> String {
     texts(key).join(", ")
 }
 
 /// The seed of a segment: a hash of the job's seed and of the values that name it, so that it depends on no other one.
-fn seed_of(seed: u64, key: &SegmentKey) -> u64 {
+fn seed_of(seed: u64, key: &[SegmentValue]) -> u64 {
     let mut hash = blake3::Hasher::new();
     hash.update(&seed.to_le_bytes());
     for value in key {
@@ -275,15 +275,15 @@ mod tests {
     fn a_segments_seed_is_its_own() {
         let text = |text: &str| SegmentValue::Text(text.to_owned());
         let seeds = [
-            seed_of(7, &vec![text("1")]),
-            seed_of(7, &vec![SegmentValue::Integer(1)]),
-            seed_of(8, &vec![text("1")]),
-            seed_of(7, &vec![text("1"), text("")]),
-            seed_of(7, &vec![text(""), text("1")]),
+            seed_of(7, &[text("1")]),
+            seed_of(7, &[SegmentValue::Integer(1)]),
+            seed_of(8, &[text("1")]),
+            seed_of(7, &[text("1"), text("")]),
+            seed_of(7, &[text(""), text("1")]),
         ];
         let different: std::collections::BTreeSet<u64> = seeds.into_iter().collect();
         assert_eq!(different.len(), seeds.len());
-        assert_eq!(seeds[0], seed_of(7, &vec![text("1")]));
+        assert_eq!(seeds[0], seed_of(7, &[text("1")]));
     }
 
     #[test]

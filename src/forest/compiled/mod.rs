@@ -16,6 +16,9 @@
 //! | up to 256 leaves | every split for every row, 16 to 64 rows an instruction (`kernel`) | splits |
 //! | up to 4,096 (portable: 1,024) | the same, in parts of up to 256 leaves (`parts`) | splits |
 //!
+//! A model of segments scores a group of rows a forest (`models::segments`): groups of up to 16 rows are walked, larger
+//! ones take the paths above once their forest has seen rows enough to be compiled.
+//!
 //! The walker over numbers as they are (`super::block`), whose cost is depth, scores what is not worth
 //! compiling (few rows: `super::cache`) and forests that can't be or had better not: where a tree has
 //! more leaves, or over 256 questions, or a feature over 65,534 boundaries. Measured with 100 trees, it
