@@ -108,6 +108,15 @@ impl Bucket {
     }
 }
 
+/// The object with the tag that it has everywhere else: Azure's listings leave out the quotes that belong to it.
+fn tagged(cloud: Cloud, mut object: ObjectMeta) -> ObjectMeta {
+    if cloud == Cloud::Azure {
+        let tag = object.e_tag.take();
+        object.e_tag = tag.map(|tag| if tag.starts_with(['"', 'W']) { tag } else { format!("\"{tag}\"") });
+    }
+    object
+}
+
 /// Between half of it and all of it, so that writers that failed together do not come back together.
 fn jittered(wait: Duration) -> Duration {
     let random = RandomState::new().hash_one(0_u8);
@@ -179,7 +188,7 @@ impl Listing {
             match self.objects.try_next().await.map_err(|error| clean(cloud, error)) {
                 Ok(Some(object)) => {
                     self.after = Some(object.location.clone());
-                    return Ok(Some((object, self)));
+                    return Ok(Some((tagged(cloud, object), self)));
                 }
                 Ok(None) => return Ok(None),
                 Err(error) if self.again.may(&error) => {
@@ -246,7 +255,11 @@ impl ObjectStore for Bucket {
         loop {
             match self.patient.list_with_delimiter(prefix).await.map_err(|error| clean(self.cloud, error)) {
                 Err(error) if again.may(&error) => again.wait().await,
-                done => return done,
+                Err(error) => return Err(error),
+                Ok(mut listed) => {
+                    listed.objects = listed.objects.into_iter().map(|object| tagged(self.cloud, object)).collect();
+                    return Ok(listed);
+                }
             }
         }
     }

@@ -232,7 +232,7 @@ impl Google {
                     "<Contents><Key>{name}</Key><Size>{}</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified>\
                      <ETag>{}</ETag></Contents>",
                     object.bytes.len(),
-                    object.generation
+                    tag(object.generation)
                 )),
             }
         }

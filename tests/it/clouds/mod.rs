@@ -1,6 +1,6 @@
 //! Google's and Azure's stores: whole jobs, races, a network that breaks, every kind of identity, and that nothing of it
-//! tells a secret. Azure's is Azurite, Microsoft's own emulator; Google has none that knows put-if-absent, so its part is
-//! played by a small server in this binary.
+//! tells a secret. Azure's is Azurite, Microsoft's own emulator; the ones of Google's that are at hand know no
+//! put-if-absent, so its part is played by a small server in this binary.
 
 mod azure;
 mod azurite;

@@ -1,12 +1,11 @@
 //! Logs that no sound writer makes: they are read right, or refused in plain words; never a panic, never other rows.
 
 use super::log::*;
-use super::made::{Expected, Make, batch, ids, longs};
+use super::made::{Cases, Expected, batch, ids, longs};
 use serde_json::{Value, json};
 use std::fs;
 
-/// Features, name, maker.
-pub static CASES: &[(&[&str], &str, Make)] = &[
+pub static CASES: Cases = &[
     (DAMAGED, "a vector whose checksum is wrong", |log| vector(log, |bytes| *bytes.last_mut().unwrap() ^= 1)),
     (DAMAGED, "a vector whose magic number is wrong", |log| vector(log, |bytes| bytes[5] ^= 1)),
     (DAMAGED, "a vector that is cut off", |log| vector(log, |bytes| bytes.truncate(bytes.len() / 2))),

@@ -269,7 +269,8 @@ fn receipts_tell_how_tables_were_read() {
     let lake = folder.path().join("lake/transactions").display().to_string();
     let csv = folder.path().join("lake/transactions.csv").display().to_string();
     let table = format!("t={lake}");
-    let copied = ["query", "SELECT * FROM t ORDER BY transaction_id", "--table", &table, "--out", &csv];
+    let copied =
+        ["query", "SELECT * FROM t ORDER BY transaction_id", "--table", &table, "--format", "csv", "--out", &csv];
     crate::command::run(&copied).expect(0);
     let on_day = |command: &str, more: &[&str]| {
         let args = [&[command, &job, "--interval", "2018-06-10"], more].concat();
