@@ -263,7 +263,7 @@ fn sync(session: &Session, name: &str, home: &Home, dir: Option<&Path>) -> Resul
     if table.remote.is_none() {
         return Err(Error::usage("this home is on this machine already: there is nothing to fetch")
             .with("home", &location)
-            .hint("give the s3:// location of the home that the job publishes in"));
+            .hint("give the location in a bucket of the home that the job publishes in"));
     }
     if let Some(dir) = dir {
         let dir = std::path::absolute(dir)

@@ -196,18 +196,6 @@ fn a_split_that_parts_off_next_to_no_weight_is_no_better_than_others() {
     let (labels, weights) = ([0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1e-20]);
     let training =
         TrainingSet { features: &features, labels: &labels, weights: &weights, task: Task::Binary, classes: 2 };
-    let settings = params(json!({"min_leaf_weight": 1e-30}));
-    let predictor = lookup("decision_tree").unwrap().fit(&training, &settings, 0).unwrap();
-    assert_eq!(predictor.predict(&features), labels);
-}
-
-/// A side whose weight is lost in the other's has no impurity to compare with.
-#[test]
-fn a_split_that_parts_off_next_to_no_weight_is_no_better_than_others() {
-    let features = FeatureBlock::from_columns(4, &[vec![0.0, 0.0, 1.0, 1.0], vec![0.0, 0.0, 0.0, 1.0]]);
-    let (labels, weights) = ([0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1e-20]);
-    let training =
-        TrainingSet { features: &features, labels: &labels, weights: &weights, task: Task::Binary, classes: 2 };
     let settings = params(json!({"min_leaf_weight": 1e-30, "min_impurity_decrease": 1e-9}));
     let predictor = lookup("decision_tree").unwrap().fit(&training, &settings, 0).unwrap();
     assert_eq!(predictor.predict(&features), labels);
