@@ -77,12 +77,11 @@ fn show(shown: &mut Vec<Differing>, most: usize, key: &[u8], before: Option<&[u8
     }
 }
 
+/// What is called with a key, its value, and the value that another generation has under it.
+type Compare<'a> = dyn FnMut(&[u8], &[u8], Option<&[u8]>) + 'a;
+
 /// Every pair of a generation with the value that another one has under its key.
-fn each_with(
-    one: &dyn LookupReader,
-    other: &dyn LookupReader,
-    visit: &mut dyn FnMut(&[u8], &[u8], Option<&[u8]>),
-) -> Result<()> {
+fn each_with(one: &dyn LookupReader, other: &dyn LookupReader, visit: &mut Compare<'_>) -> Result<()> {
     let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = Vec::with_capacity(AT_ONCE);
     let mut ask = |pairs: &mut Vec<(Vec<u8>, Vec<u8>)>| {
         let keys: Vec<&[u8]> = pairs.iter().map(|(key, _)| key.as_slice()).collect();

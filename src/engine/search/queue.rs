@@ -62,7 +62,7 @@ impl Queue {
         let mut next = self.next();
         let unit = next.unit;
         let late = || self.until.is_some_and(|until| Instant::now() >= until);
-        if next.ended || unit >= self.settings * self.folds || (unit > 0 && unit % self.folds == 0 && late()) {
+        if next.ended || unit >= self.settings * self.folds || (unit > 0 && unit.is_multiple_of(self.folds) && late()) {
             next.ended = true;
             return None;
         }

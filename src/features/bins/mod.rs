@@ -218,8 +218,8 @@ mod tests {
             FeatureBins::of_codes(&[1; 400]),
         ] {
             let values = bins.values();
-            for bin in 0..bins.bins() {
-                assert_eq!(usize::from(bins.bin(values[bin])), bin, "{} of {bins:?}", values[bin]);
+            for (bin, value) in values.iter().take(bins.bins()).enumerate() {
+                assert_eq!(usize::from(bins.bin(*value)), bin, "{value} of {bins:?}");
             }
             assert!(values[bins.bins()..].iter().all(|value| value.is_nan()));
         }

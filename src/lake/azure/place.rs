@@ -29,7 +29,8 @@ impl Place {
     pub(in crate::lake) fn of(url: &Url, environment: Environment<'_>) -> Result<Option<(Self, String)>> {
         let host = url.host_str().unwrap_or_default();
         let is_https = url.scheme() == "https";
-        if !matches!(url.scheme(), "az" | "abfs" | "abfss") && !(is_https && account_of(host).is_some()) {
+        let is_ours = matches!(url.scheme(), "az" | "abfs" | "abfss") || (is_https && account_of(host).is_some());
+        if !is_ours {
             return Ok(None);
         }
         if url.password().is_some() || url.query().is_some() || (is_https && !url.username().is_empty()) {

@@ -195,7 +195,10 @@ impl Opened {
 }
 
 /// The buckets that this process has opened: their connections and credentials are used again.
-static OPENED: LazyLock<Mutex<HashMap<(Cloud, String), Arc<Opened>>>> = LazyLock::new(Mutex::default);
+static OPENED: LazyLock<Mutex<Buckets>> = LazyLock::new(Mutex::default);
+
+/// Opened buckets by cloud and name.
+type Buckets = HashMap<(Cloud, String), Arc<Opened>>;
 
 /// The bucket of that name, opened by `connect` if it is not yet. No request is made.
 ///

@@ -48,9 +48,10 @@ enum Joined {
 }
 
 /// The header of the models, the names of the columns and their values.
-pub(super) fn encode(
-    segmented: &Segmented,
-) -> Result<(SegmentsHeader, &'static [(&'static str, Column)], Vec<ArrayRef>)> {
+type Encoded = (SegmentsHeader, &'static [(&'static str, Column)], Vec<ArrayRef>);
+
+/// The models of segments as columns.
+pub(super) fn encode(segmented: &Segmented) -> Result<Encoded> {
     let all = || std::iter::once(segmented.fallback()).chain(segmented.models());
     let forests: Vec<&Forest> =
         all().filter_map(|form| if let Form::Forest(own) = form { Some(own) } else { None }).collect();

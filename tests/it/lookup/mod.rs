@@ -496,11 +496,14 @@ fn a_store_that_holds_something_else_is_found_before_the_seal() {
 
 #[test]
 fn stores_are_looked_up_by_name_and_secrets_are_not_shown() {
-    assert_eq!(STORES.iter().map(|store| lookup(store.name()).unwrap().name()).collect::<Vec<_>>(), ["file"]);
+    assert_eq!(
+        STORES.iter().map(|store| lookup(store.name()).unwrap().name()).collect::<Vec<_>>(),
+        ["file", "redis", "rediss"]
+    );
     let error = refused(lookup("fille").map(|_| ()), ErrorKind::Usage, "unknown lookup store `fille`");
     assert_eq!(error.hint_text(), Some("did you mean `file`?"));
     let error = refused(lookup("etcd://user:secret@host").map(|_| ()), ErrorKind::Usage, "unknown lookup store `etcd`");
-    assert_eq!(error.hint_text(), Some("the stores are: file"));
+    assert_eq!(error.hint_text(), Some("the stores are: file, redis, rediss"));
 }
 
 proptest! {

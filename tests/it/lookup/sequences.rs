@@ -130,7 +130,7 @@ impl Harness<'_> {
                 let late = self.seal(model.current, &attempt, mode, slice);
                 let expected = model.current;
                 self.publish(model, 1000 + number, Mode::Replace, &Slice::new(), 9);
-                let error = late.flip(expected, 9, &note()).err().expect("a flip from a pointer that has moved");
+                let error = late.flip(expected, 9, &note()).expect_err("a flip from a pointer that has moved");
                 assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
             }
         }
