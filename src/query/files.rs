@@ -22,7 +22,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// What a sort holds in memory before it spills, in bytes.
-const SORT_BYTES: usize = 48 << 20;
+const SORT_BYTES: usize = 32 << 20;
 
 /// How much of it is kept for merging what is in memory.
 const MERGE_BYTES: usize = 16 << 20;
