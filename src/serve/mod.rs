@@ -10,7 +10,7 @@
 //! the next generation happens aside, and nobody waits for it. Where something is missing, the answer says what
 //! stands in for it: the previous generation, a fallback value, or a problem of its own word.
 //!
-//! Values are the store's own bytes, never parsed. Stores are read in one place ([`generation::Reads`]): LMDB on the
+//! Values are the store's own bytes, never parsed. Stores are read in one place (`generation::Reads`): LMDB on the
 //! thread that answers, stores over a network on threads that may wait.
 
 mod answer;
