@@ -54,10 +54,11 @@ pub use sample::{SAMPLE_KEYS, Sampled};
 
 use crate::error::{Error, Result, did_you_mean};
 use crate::lake::{Location, cache_of};
+use std::fmt;
 use std::path::PathBuf;
 
 /// A lookup table: its name, the store that keeps it, and where it lies.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct LookupTable {
     /// The table's name, which is the job's.
     pub name: String,
@@ -69,6 +70,20 @@ pub struct LookupTable {
     pub remote: Option<Location>,
     /// What it asks of its store.
     pub options: LookupOptions,
+}
+
+impl fmt::Debug for LookupTable {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A server's URL may hold a password.
+        let store = self.store.split_once("://").map_or(self.store.as_str(), |(scheme, _)| scheme);
+        out.debug_struct("LookupTable")
+            .field("name", &self.name)
+            .field("store", &store)
+            .field("folder", &self.folder)
+            .field("remote", &self.remote)
+            .field("options", &self.options)
+            .finish()
+    }
 }
 
 impl LookupTable {

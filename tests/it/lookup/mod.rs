@@ -504,6 +504,8 @@ fn stores_are_looked_up_by_name_and_secrets_are_not_shown() {
     assert_eq!(error.hint_text(), Some("did you mean `file`?"));
     let error = refused(lookup("etcd://user:secret@host").map(|_| ()), ErrorKind::Usage, "unknown lookup store `etcd`");
     assert_eq!(error.hint_text(), Some("the stores are: file, redis, rediss"));
+    let told = format!("{:?}", LookupTable::of_server("risk", "redis://user:secret@host/0"));
+    assert!(told.contains("redis") && !told.contains("secret") && !told.contains("user"), "{told}");
 }
 
 proptest! {
