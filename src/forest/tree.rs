@@ -194,6 +194,12 @@ impl TreeBuilder {
         Self { width, nodes: Vec::new(), leaves: Vec::new(), sets: Vec::new() }
     }
 
+    /// The same, with room for a tree of so many leaves.
+    pub fn with_capacity(width: usize, leaves: usize) -> Self {
+        let (nodes, values) = (Vec::with_capacity(leaves.saturating_sub(1)), Vec::with_capacity(leaves * width));
+        Self { nodes, leaves: values, ..Self::new(width) }
+    }
+
     /// A new leaf; `values` has the builder's width.
     pub fn leaf(&mut self, values: &[f64]) -> Child {
         let index = self.leaves.len() / self.width;
@@ -223,7 +229,8 @@ impl TreeBuilder {
 
     /// The tree under `root`, renumbered into preorder; parts and sets that nothing refers to are dropped.
     pub fn finish(mut self, root: Child, output: Option<u32>) -> Tree {
-        let mut tree = Tree { output, nodes: Vec::new(), leaves: Vec::new(), sets: Vec::new() };
+        let (nodes, leaves) = (Vec::with_capacity(self.nodes.len()), Vec::with_capacity(self.leaves.len()));
+        let mut tree = Tree { output, nodes, leaves, sets: Vec::new() };
         let mut renumbered: Vec<Option<u32>> = vec![None; self.sets.len()];
         // A part of the old tree, and the new split (and its side) that waits for the part's number.
         let mut open = vec![(root, None)];

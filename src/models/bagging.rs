@@ -142,7 +142,7 @@ impl Bagging<'_> {
         let root = Node { sum: rows.iter().fold([0; 2], |sum, row| plus(sum, sums[*row as usize])), bounds };
         let mut growing = Growing {
             bagging: self,
-            search: Search { rules: self.rules, scale },
+            search: Search::new(self.rules, scale),
             sums,
             aside: vec![0; rows.len()],
             order: (0..self.bins.features() as u32).collect(),
@@ -220,7 +220,7 @@ impl Growing<'_> {
     fn best(&mut self, rows: &Range<usize>, node: &Node) -> Option<Found> {
         self.gathered.clear();
         self.gathered.extend(self.rows[rows.clone()].iter().map(|row| self.sums[*row as usize]));
-        let mut best: Option<Found> = None;
+        let mut best = self.search.start(node);
         for seen in 0..self.order.len() {
             if seen >= self.bagging.features && best.is_some() {
                 break;
@@ -229,12 +229,9 @@ impl Growing<'_> {
             self.order.swap(seen, drawn);
             let feature = self.order[seen];
             self.list(feature, rows);
-            let found = self.search.by_listed(feature, &self.listed, node);
-            if found.as_ref().map_or(0.0, |found| found.gain) > best.as_ref().map_or(0.0, |best| best.gain) {
-                best = found;
-            }
+            self.search.by_listed(feature, &self.listed, node, &mut best);
         }
-        best
+        self.search.found(best, node)
     }
 
     /// Lists the bins of a feature that the node has, ascending.

@@ -26,6 +26,12 @@ pub fn read<P: Checked>(algorithm: &'static str, params: &Params) -> Result<P> {
 }
 
 fn parse<P: Checked>(params: &Params) -> Result<P> {
+    // A schema takes longer than a small fit's tree: it is made where something is wrong.
+    serde_json::from_value(Value::Object(params.clone())).map_err(|reason| refused::<P>(params, reason))
+}
+
+/// Which of the parameters can't be read.
+fn refused<P: Checked>(params: &Params, reason: serde_json::Error) -> Error {
     let schema = schema_for!(P);
     let known: Vec<&str> = match schema.get("properties").and_then(Value::as_object) {
         Some(properties) => properties.keys().map(String::as_str).collect(),
@@ -33,16 +39,15 @@ fn parse<P: Checked>(params: &Params) -> Result<P> {
     };
     for (name, value) in params {
         if !known.contains(&name.as_str()) {
-            return Err(unknown(name, &known));
+            return unknown(name, &known);
         }
         // One parameter at a time: serde's message alone does not say which one is wrong.
         let alone = Params::from_iter([(name.clone(), value.clone())]);
         if let Err(reason) = serde_json::from_value::<P>(Value::Object(alone)) {
-            return Err(Error::usage(format!("wrong value: {reason}")).with("parameter", name));
+            return Error::usage(format!("wrong value: {reason}")).with("parameter", name);
         }
     }
-    serde_json::from_value(Value::Object(params.clone()))
-        .map_err(|reason| Error::usage("wrong parameters").because(reason))
+    Error::usage("wrong parameters").because(reason)
 }
 
 fn unknown(name: &str, known: &[&str]) -> Error {

@@ -1,6 +1,7 @@
 //! Rounds of boosting: derivatives, a tree for each output, new scores, the loss of the watched rows.
 
-use super::grow::{Grown, GrownLeaf, Growth, KEPT_BYTES};
+use super::grow::{FEW, Growth, KEPT_BYTES, Space};
+use super::grown::{Grown, GrownLeaf};
 use super::histogram::{Scale, Sum};
 use super::loss::{Loss, Scores, quantile};
 use super::params::BoostingParams;
@@ -26,6 +27,9 @@ pub(super) struct Boosted {
     /// For each feature, by how much its splits lowered the loss.
     pub gains: Vec<f64>,
 }
+
+/// The derivatives of one output in one round, and what its tree is grown in.
+type Buffer = (Vec<Sum>, Space);
 
 /// The tree of one output in one round.
 struct Own {
@@ -71,6 +75,7 @@ pub(super) fn boost(
         leaves: params.leaves,
         max_depth: params.max_depth,
         kept_bytes: KEPT_BYTES / together,
+        few: FEW,
         directions,
     };
     let is_watched = |row: usize| set.validation.is_some_and(|watched| watched[row]);
@@ -136,22 +141,22 @@ impl Boosting<'_> {
     }
 
     /// The trees of one round that have a split, with leaves that are steps of the learning rate.
-    fn round(&self, round: usize, scores: &Scores, buffers: &mut Vec<Vec<Sum>>) -> Result<Vec<Own>> {
+    fn round(&self, round: usize, scores: &Scores, buffers: &mut Vec<Buffer>) -> Result<Vec<Own>> {
         let norms = self.loss.norms(scores);
         let rows = sample::rows(self.seed, round, &self.learned, self.params.subsample);
         if rows.is_empty() {
             return Ok(Vec::new());
         }
         let side_by_side = side_by_side(self.set.rows(), scores.len());
-        buffers.resize_with(side_by_side, || vec![[0; 2]; self.set.rows()]);
+        buffers.resize_with(side_by_side, || (vec![[0; 2]; self.set.rows()], Space::default()));
         let mut all = Vec::with_capacity(scores.len());
         for first in (0..scores.len()).step_by(side_by_side) {
             let outputs = first..scores.len().min(first + side_by_side);
-            let each = |(output, buffer): (usize, &mut Vec<Sum>)| {
-                let scale = self.derive(output, &scores[output], &norms, buffer)?;
+            let each = |(output, (sums, space)): (usize, &mut Buffer)| {
+                let scale = self.derive(output, &scores[output], &norms, sums)?;
                 let tree = round * scores.len() + output;
                 let features = sample::features(self.seed, tree, self.set.bins.features(), self.params.colsample);
-                let mut grown = self.growth.grow(buffer, scale, rows.clone(), &features);
+                let mut grown = self.growth.grow(sums, scale, rows.clone(), &features, space);
                 self.finish(&mut grown, &scores[output]);
                 Ok(Own { output, grown })
             };

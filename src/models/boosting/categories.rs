@@ -6,11 +6,11 @@
 //! categories that training did not have share the bin of rare ones.
 
 use super::histogram::{MISSING, Sum, plus};
-use super::split::{Found, Node, Rule, Search};
+use super::split::{Best, Node, Rule, Search};
 
 impl Search<'_> {
-    /// The best split by a category: `values` are the sums of its bins.
-    pub fn by_category(&self, feature: u32, values: &[Sum], missing: Sum, node: &Node) -> Option<Found> {
+    /// Looks for better splits by a category: `values` are the sums of its bins.
+    pub fn by_category(&self, feature: u32, (values, missing): (&[Sum], Sum), node: &Node, best: &mut Best) {
         let categories: Vec<(u8, Sum)> = (0..MISSING)
             .zip(values.iter().copied())
             .chain([(MISSING, missing)])
@@ -19,23 +19,21 @@ impl Search<'_> {
         // By what the feature has (its last bin is that of rare ones), not the node: splits of one feature are all of
         // one kind.
         if values.len().saturating_sub(1) <= self.rules.categories.one_against_rest {
-            self.one_against_rest(feature, &categories, node)
+            self.one_against_rest(feature, &categories, node, best);
         } else {
-            self.many(feature, categories, node)
+            self.many(feature, categories, node, best);
         }
     }
 
-    fn one_against_rest(&self, feature: u32, categories: &[(u8, Sum)], node: &Node) -> Option<Found> {
-        let mut best = self.start(node);
+    fn one_against_rest(&self, feature: u32, categories: &[(u8, Sum)], node: &Node, best: &mut Best) {
         for (byte, sum) in categories {
             if let Some(gain) = self.gain(*sum, node, self.rules.l2, 0) {
-                best.offer(gain, Rule::Members(bits([*byte])), *sum);
+                best.offer(gain, feature, Rule::Members(bits([*byte])), *sum, self.rules.l2);
             }
         }
-        self.found(best, feature, node, self.rules.l2)
     }
 
-    fn many(&self, feature: u32, mut categories: Vec<(u8, Sum)>, node: &Node) -> Option<Found> {
+    fn many(&self, feature: u32, mut categories: Vec<(u8, Sum)>, node: &Node, best: &mut Best) {
         let rules = &self.rules.categories;
         let l2 = self.rules.l2 + rules.l2;
         categories.retain(|(_, sum)| self.scale.rows(*sum) as f64 >= rules.smooth);
@@ -45,7 +43,7 @@ impl Search<'_> {
         };
         categories.sort_by(|a, b| place(a.1).total_cmp(&place(b.1)));
         let most = rules.max_members.min(categories.len().div_ceil(2));
-        let (mut best, all) = (self.start(node), self.scale.rows(node.sum));
+        let all = self.scale.rows(node.sum);
         for backwards in [false, true] {
             let (mut left, mut group, mut members) = ([0; 2], 0, [0; 4]);
             for index in 0..most {
@@ -61,11 +59,10 @@ impl Search<'_> {
                 }
                 if let Some(gain) = self.gain(left, node, l2, 0) {
                     group = 0;
-                    best.offer(gain, Rule::Members(members), left);
+                    best.offer(gain, feature, Rule::Members(members), left, l2);
                 }
             }
         }
-        self.found(best, feature, node, l2)
     }
 }
 
@@ -79,11 +76,18 @@ fn bits(bytes: impl IntoIterator<Item = u8>) -> [u64; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::boosting::split::Found;
     use crate::models::boosting::split::tests::{plain, rows, rules, sums};
+
+    fn category(search: &Search<'_>, sums: (&[Sum], Sum), node: &Node) -> Option<Found> {
+        let mut best = search.start(node);
+        search.by_category(0, sums, node, &mut best);
+        search.found(best, node)
+    }
 
     fn best(rules: &crate::models::boosting::split::SplitRules, rows: &[(u8, f64, f64)], bins: usize) -> (f64, f64) {
         let (scale, values, absent, node) = sums(rows, bins);
-        let found = Search { rules, scale }.by_category(0, &values, absent, &node);
+        let found = category(&Search::new(rules, scale), (&values, absent), &node);
         let counted = found.as_ref().and_then(|found| plain(rules, rows, |byte| found.rule.left(byte)));
         (found.map_or(0.0, |found| found.gain), counted.unwrap_or(0.0))
     }
@@ -125,14 +129,14 @@ mod tests {
         let rows: Vec<_> = (0..200).map(row).collect();
         let (scale, values, absent, node) = sums(&rows, 10);
         rules.categories.smooth = 2.0;
-        let found = Search { rules: &rules, scale }.by_category(0, &values, absent, &node).unwrap();
+        let found = category(&Search::new(&rules, scale), (&values, absent), &node).unwrap();
         assert!(!found.rule.left(9), "a category of one row was put in the set");
         rules.categories.min_group = 150;
-        assert_eq!(Search { rules: &rules, scale }.by_category(0, &values, absent, &node), None);
+        assert_eq!(category(&Search::new(&rules, scale), (&values, absent), &node), None);
         rules.categories.min_group = 60;
-        let found = Search { rules: &rules, scale }.by_category(0, &values, absent, &node).unwrap();
+        let found = category(&Search::new(&rules, scale), (&values, absent), &node).unwrap();
         assert!((60..=140).contains(&scale.rows(found.left)));
         rules.categories.max_members = 1;
-        assert_eq!(Search { rules: &rules, scale }.by_category(0, &values, absent, &node), None);
+        assert_eq!(category(&Search::new(&rules, scale), (&values, absent), &node), None);
     }
 }

@@ -4,9 +4,12 @@
 //! rows are passed over; the larger one's histogram is the parent's less the smaller one's. Histograms are
 //! whole numbers, so one that was not kept (there is a limit to the memory) is counted again to the same bits.
 
+use super::few::Slots;
+use super::grown::{Branch, Grown, GrownLeaf, GrownNode};
 use super::histogram::{MISSING, Rows, Scale, Sum, TOGETHER, few, minus, plus, tables};
+use super::layout::Layout;
 use super::partition::partition;
-use super::split::{Found, Node, Rule, Search, SplitRules};
+use super::split::{Best, Found, Node, Search, SplitRules};
 use crate::features::BinnedBlock;
 use rayon::prelude::*;
 use std::cmp::{Ordering, Reverse};
@@ -19,8 +22,10 @@ pub(crate) const KEPT_BYTES: usize = 256 << 20;
 const WORTH_A_THREAD: usize = 1 << 15;
 
 /// Rows up to which sums are added where they stand in the histogram: clearing a table of 256 bins for each feature
-/// would take longer than the rows do.
-const FEW: usize = 1 << 11;
+/// would take longer than the rows do. A tree over so few is not worth a second thread.
+pub(crate) const FEW: usize = 1 << 11;
+/// Histograms that are kept to be written over.
+const FREE: usize = 2;
 
 /// What does not change from tree to tree.
 #[derive(Debug, Clone, Copy)]
@@ -35,116 +40,10 @@ pub(crate) struct Growth<'a> {
     pub max_depth: u32,
     /// Bytes of the histograms that are kept for leaves that may yet be split; changes no bit of the tree.
     pub kept_bytes: usize,
+    /// Rows up to which a tree is grown in one thread, all features in one pass; changes no bit of the tree.
+    pub few: usize,
     /// For each feature 1 where outputs may only rise with it, -1 where they may only fall, or 0; or none.
     pub directions: &'a [i8],
-}
-
-/// Where a side of a split leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Branch {
-    /// To a split.
-    Node(usize),
-    /// To a leaf.
-    Leaf(usize),
-}
-
-/// A split of a grown tree.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct GrownNode {
-    /// The feature.
-    pub feature: u32,
-    /// What goes left.
-    pub rule: Rule,
-    /// By how much the loss fell, twice.
-    pub gain: f64,
-    /// Where rows go.
-    pub sides: [Branch; 2],
-}
-
-/// A leaf of a grown tree.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct GrownLeaf {
-    /// What it adds to the score.
-    pub output: f64,
-    /// Its rows, as a range of the tree's.
-    pub rows: Range<usize>,
-}
-
-/// A tree on bins.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Grown {
-    /// Splits, each before those below it.
-    pub nodes: Vec<GrownNode>,
-    /// Leaves.
-    pub leaves: Vec<GrownLeaf>,
-    /// The rows it was grown on, leaf by leaf, in ascending order within a leaf.
-    pub rows: Vec<u32>,
-}
-
-impl Grown {
-    /// The leaf into which a row falls; `byte` gives the bin of a feature.
-    pub fn leaf_of(&self, byte: impl Fn(usize) -> u8) -> usize {
-        let mut at = if self.nodes.is_empty() { Branch::Leaf(0) } else { Branch::Node(0) };
-        loop {
-            match at {
-                Branch::Leaf(leaf) => return leaf,
-                Branch::Node(node) => {
-                    let node = &self.nodes[node];
-                    at = node.sides[usize::from(!node.rule.left(byte(node.feature as usize)))];
-                }
-            }
-        }
-    }
-}
-
-/// Where the sums of each feature stand in a histogram: one a bin, and one for missing values behind them.
-struct Layout {
-    features: Vec<u32>,
-    offsets: Vec<usize>,
-}
-
-impl Layout {
-    /// Of those features that can be split.
-    fn new(bins: &BinnedBlock, features: &[u32]) -> Self {
-        let varies = |feature: &&u32| {
-            let feature = **feature as usize;
-            bins.of(feature).bins() + usize::from(bins.has_missing(feature)) > 1
-        };
-        let features: Vec<u32> = features.iter().filter(varies).copied().collect();
-        let mut offsets = vec![0];
-        let mut end = 0;
-        for feature in &features {
-            end += bins.of(*feature as usize).bins() + 1;
-            offsets.push(end);
-        }
-        Self { features, offsets }
-    }
-
-    fn width(&self) -> usize {
-        self.offsets.last().copied().unwrap_or(0)
-    }
-
-    fn groups(&self) -> usize {
-        self.features.len().div_ceil(TOGETHER)
-    }
-
-    /// The features of a group.
-    fn members(&self, group: usize) -> Range<usize> {
-        group * TOGETHER..self.features.len().min((group + 1) * TOGETHER)
-    }
-
-    /// A histogram's parts, group by group.
-    fn split<'h>(&self, mut histogram: &'h mut [Sum]) -> Vec<&'h mut [Sum]> {
-        let mut parts = Vec::with_capacity(self.groups());
-        for group in 0..self.groups() {
-            let members = self.members(group);
-            let length = self.offsets[members.end] - self.offsets[members.start];
-            let (part, rest) = std::mem::take(&mut histogram).split_at_mut(length);
-            parts.push(part);
-            histogram = rest;
-        }
-        parts
-    }
 }
 
 /// A leaf that may yet be split.
@@ -177,6 +76,16 @@ impl PartialOrd for Turn {
     }
 }
 
+/// Memory that one tree after the other is grown in, all over the same matrix.
+#[derive(Debug, Default)]
+pub(crate) struct Space {
+    aside: Vec<u32>,
+    /// Histograms to be written over.
+    free: Vec<Vec<Sum>>,
+    /// For trees over few rows.
+    slots: Option<Slots>,
+}
+
 /// One tree that is being grown.
 struct Growing<'a> {
     growth: Growth<'a>,
@@ -184,30 +93,30 @@ struct Growing<'a> {
     gradients: &'a [Sum],
     layout: Layout,
     rows: Vec<u32>,
-    aside: Vec<u32>,
     open: Vec<Open>,
     nodes: Vec<GrownNode>,
-    /// Histograms to be written over.
-    free: Vec<Vec<Sum>>,
+    space: &'a mut Space,
     kept: usize,
     limit: usize,
 }
 
 impl<'a> Growth<'a> {
     /// The tree over `rows` (ascending) by `features` (ascending); `gradients` has one sum a row of the block.
-    pub fn grow(&self, gradients: &[Sum], scale: Scale, rows: Vec<u32>, features: &[u32]) -> Grown {
+    pub fn grow(&self, gradients: &[Sum], scale: Scale, rows: Vec<u32>, features: &[u32], space: &mut Space) -> Grown {
         let layout = Layout::new(self.bins, features);
         let limit = self.kept_bytes / (layout.width().max(1) * size_of::<Sum>());
+        space.aside.resize(rows.len(), 0);
+        let known = space.slots.take().filter(|slots| slots.are_of(&layout));
+        space.slots = if rows.len() <= self.few { known.or_else(|| Slots::new(self.bins, &layout)) } else { None };
         let growing = Growing {
             growth: *self,
-            search: Search { rules: self.rules, scale },
+            search: Search::new(self.rules, scale),
             gradients,
-            aside: vec![0; rows.len()],
             rows,
             layout,
-            open: Vec::new(),
-            nodes: Vec::new(),
-            free: Vec::new(),
+            open: Vec::with_capacity(self.leaves.min(FEW)),
+            nodes: Vec::with_capacity(self.leaves.min(FEW)),
+            space,
             kept: 0,
             limit,
         };
@@ -233,6 +142,9 @@ impl Growing<'_> {
 
     /// The root as the only leaf.
     fn plant(&mut self) {
+        if self.space.slots.is_some() {
+            return self.plant_few();
+        }
         let whole = self.rows.len() == self.growth.bins.rows();
         let ordered = if whole { Vec::new() } else { self.gather(0..self.rows.len()) };
         let sums: &[Sum] = if whole { self.gradients } else { &ordered };
@@ -248,12 +160,30 @@ impl Growing<'_> {
                 self.count(group, rows, part);
                 self.best_of(group, part, &node)
             };
-            found = better(if work >= WORTH_A_THREAD {
+            let best: Vec<Best> = if work >= WORTH_A_THREAD {
                 parts.into_par_iter().map(each).collect()
             } else {
                 parts.into_iter().map(each).collect()
-            });
+            };
+            found = self.better(best, &node);
         }
+        self.root(node, found, histogram);
+    }
+
+    /// The same for few rows.
+    fn plant_few(&mut self) {
+        let sum = self.rows.iter().fold([0; 2], |sum, row| plus(sum, self.gradients[*row as usize]));
+        let node = Node { sum, bounds: (f64::NEG_INFINITY, f64::INFINITY) };
+        let mut histogram = self.blank();
+        let mut found = None;
+        if self.search.is_open(&node) && self.growth.leaves > 1 && self.growth.max_depth > 0 {
+            self.count_few(0..self.rows.len(), &mut histogram);
+            found = self.found_in(&histogram, &node);
+        }
+        self.root(node, found, histogram);
+    }
+
+    fn root(&mut self, node: Node, found: Option<Found>, histogram: Vec<Sum>) {
         let output = self.search.output(&node);
         let rows = 0..self.rows.len();
         self.open.push(Open { rows, node, output, depth: 0, above: None, histogram: None, found });
@@ -266,7 +196,7 @@ impl Growing<'_> {
         let (parent, node, right) = (self.open[leaf].rows.clone(), self.nodes.len(), self.open.len());
         let column = self.growth.bins.column(found.feature as usize);
         let rows = &mut self.rows[parent.clone()];
-        let count = partition(rows, &mut self.aside[parent.clone()], column, &found.rule);
+        let count = partition(rows, &mut self.space.aside[parent.clone()], column, &found.rule);
         let middle = parent.start + count;
         if let Some((above, side)) = self.open[leaf].above {
             self.nodes[above].sides[side] = Branch::Node(node);
@@ -319,12 +249,15 @@ impl Growing<'_> {
     fn look(&mut self, sides: [usize; 2], parent: Option<Vec<Sum>>) {
         let wanted = sides.map(|leaf| self.is_open(leaf));
         if self.open.len() == self.growth.leaves || wanted == [false; 2] {
-            self.free.extend(parent);
+            self.space.free.extend(parent);
             return;
         }
         let smaller = usize::from(self.open[sides[0]].rows.len() > self.open[sides[1]].rows.len());
         let [small, large] = [sides[smaller], sides[1 - smaller]];
         let [wants_small, wants_large] = [wanted[smaller], wanted[1 - smaller]];
+        if self.space.slots.is_some() {
+            return self.look_few([(wants_small, small), (wants_large, large)], parent);
+        }
         let known = parent.is_some();
         let mut histograms = [self.blank(), parent.unwrap_or_else(|| self.blank())];
         let ordered = [
@@ -343,24 +276,50 @@ impl Growing<'_> {
             } else if wants_large {
                 self.count(group, listed(1, large), other);
             }
-            [(wants_small, small, &*own), (wants_large, large, &*other)].map(|(wanted, leaf, part)| {
-                if wanted { self.best_of(group, part, &self.open[leaf].node) } else { None }
-            })
+            [(wants_small, small, &*own), (wants_large, large, &*other)]
+                .map(|(wanted, leaf, part)| wanted.then(|| self.best_of(group, part, &self.open[leaf].node)))
         };
         let [own, other] = &mut histograms;
         let parts = self.layout.split(own).into_iter().zip(self.layout.split(other)).enumerate();
         let work = (self.open[small].rows.len() + 512) * self.layout.features.len();
-        let pairs: Vec<[Option<Found>; 2]> = if work >= WORTH_A_THREAD {
+        let pairs: Vec<[Option<Best>; 2]> = if work >= WORTH_A_THREAD {
             parts.collect::<Vec<_>>().into_par_iter().map(each).collect()
         } else {
             parts.map(each).collect()
         };
-        let (of_small, of_large) = pairs.into_iter().map(|[small, large]| (small, large)).unzip();
-        self.open[small].found = better(of_small);
-        self.open[large].found = better(of_large);
+        let (of_small, of_large): (Vec<_>, Vec<_>) = pairs.into_iter().map(|[small, large]| (small, large)).unzip();
+        self.open[small].found = self.better(of_small.into_iter().flatten(), &self.open[small].node);
+        self.open[large].found = self.better(of_large.into_iter().flatten(), &self.open[large].node);
         let [own, other] = histograms;
         self.keep(small, own);
         self.keep(large, other);
+    }
+
+    /// The same in a tree over few rows, of the smaller and the larger side: whether its split is wanted, and its number.
+    fn look_few(&mut self, sides: [(bool, usize); 2], parent: Option<Vec<Sum>>) {
+        let [(wants_small, small), (wants_large, large)] = sides;
+        let known = parent.is_some();
+        let (mut own, mut other) = (self.blank(), parent.unwrap_or_else(|| self.blank()));
+        if wants_small || known {
+            self.count_few(self.open[small].rows.clone(), &mut own);
+        }
+        if known && wants_large {
+            other.iter_mut().zip(&own).for_each(|(other, own)| *other = minus(*other, *own));
+        } else if wants_large {
+            self.count_few(self.open[large].rows.clone(), &mut other);
+        }
+        for ((wanted, leaf), histogram) in sides.into_iter().zip([own, other]) {
+            if wanted {
+                self.open[leaf].found = self.found_in(&histogram, &self.open[leaf].node);
+            }
+            self.keep(leaf, histogram);
+        }
+    }
+
+    fn count_few(&self, range: Range<usize>, into: &mut [Sum]) {
+        if let Some(slots) = &self.space.slots {
+            slots.count(&self.rows[range], self.gradients, into);
+        }
     }
 
     /// The gradients of these rows, one after the other.
@@ -376,20 +335,18 @@ impl Growing<'_> {
     fn count(&self, group: usize, rows: Rows<'_>, into: &mut [Sum]) {
         let bins = self.growth.bins;
         let members = self.layout.members(group);
+        let first = members.start;
         let features = &self.layout.features[members.clone()];
-        let start = self.layout.offsets[members.start];
         if rows.count() <= FEW {
             for (feature, index) in features.iter().zip(members) {
-                let own = &mut into[self.layout.offsets[index] - start..self.layout.offsets[index + 1] - start];
-                few(bins.column(*feature as usize), rows, own);
+                few(bins.column(*feature as usize), rows, &mut into[self.layout.of(index, first)]);
             }
             return;
         }
         let columns: Vec<&[u8]> = features.iter().map(|feature| bins.column(*feature as usize)).collect();
         let tables = tables(&columns, rows);
         for (table, index) in tables.iter().zip(members) {
-            let own = &mut into[self.layout.offsets[index] - start..self.layout.offsets[index + 1] - start];
-            if let Some((missing, values)) = own.split_last_mut() {
+            if let Some((missing, values)) = into[self.layout.of(index, first)].split_last_mut() {
                 values.copy_from_slice(&table[..values.len()]);
                 *missing = table[usize::from(MISSING)];
             }
@@ -397,24 +354,39 @@ impl Growing<'_> {
     }
 
     /// The best split of a node by the features of a group.
-    fn best_of(&self, group: usize, part: &[Sum], node: &Node) -> Option<Found> {
-        let members = self.layout.members(group);
-        let start = self.layout.offsets[members.start];
-        let each = |index: usize| {
+    fn best_of(&self, group: usize, part: &[Sum], node: &Node) -> Best {
+        self.best_by(self.layout.members(group), part, node)
+    }
+
+    /// The best split of a node, whose whole histogram this is.
+    fn found_in(&self, histogram: &[Sum], node: &Node) -> Option<Found> {
+        self.search.found(self.best_by(0..self.layout.features.len(), histogram, node), node)
+    }
+
+    /// The best split of a node by the features at these places, whose sums are `part`.
+    fn best_by(&self, members: Range<usize>, part: &[Sum], node: &Node) -> Best {
+        let (mut best, first) = (self.search.start(node), members.start);
+        for index in members {
             let feature = self.layout.features[index];
-            let own = &part[self.layout.offsets[index] - start..self.layout.offsets[index + 1] - start];
-            let (missing, values) = own.split_last()?;
+            let Some((missing, values)) = part[self.layout.of(index, first)].split_last() else { continue };
             if self.growth.bins.of(feature as usize).is_category() {
-                self.search.by_category(feature, values, *missing, node)
+                self.search.by_category(feature, (values, *missing), node, &mut best);
             } else {
-                self.search.by_number(feature, values, *missing, node, self.direction(feature))
+                self.search.by_number(feature, (values, *missing), node, self.direction(feature), &mut best);
             }
-        };
-        members.filter_map(each).reduce(first_best)
+        }
+        best
+    }
+
+    /// The split that gains most; the first among equals.
+    fn better(&self, best: impl IntoIterator<Item = Best>, node: &Node) -> Option<Found> {
+        self.search.found(best.into_iter().reduce(Best::or)?, node)
     }
 
     fn blank(&mut self) -> Vec<Sum> {
-        self.free.pop().unwrap_or_else(|| vec![[0; 2]; self.layout.width()])
+        let mut blank = self.space.free.pop().unwrap_or_default();
+        blank.resize(self.layout.width(), [0; 2]);
+        blank
     }
 
     /// Keeps the histogram of a leaf that may yet be split.
@@ -422,19 +394,10 @@ impl Growing<'_> {
         if self.open[leaf].found.is_some() && self.kept < self.limit {
             self.open[leaf].histogram = Some(histogram);
             self.kept += 1;
-        } else if self.free.len() < 2 {
-            self.free.push(histogram);
+        } else if self.space.free.len() < FREE {
+            self.space.free.push(histogram);
         }
     }
-}
-
-/// The split that gains most; the first among equals.
-fn better(candidates: Vec<Option<Found>>) -> Option<Found> {
-    candidates.into_iter().flatten().reduce(first_best)
-}
-
-fn first_best(best: Found, other: Found) -> Found {
-    if other.gain > best.gain { other } else { best }
 }
 
 #[cfg(test)]
@@ -462,10 +425,15 @@ mod tests {
     }
 
     fn grow(rows: usize, leaves: usize, max_depth: u32, kept_bytes: usize) -> (Grown, BinnedBlock) {
+        grow_by(FEW, rows, leaves, max_depth, kept_bytes)
+    }
+
+    fn grow_by(few: usize, rows: usize, leaves: usize, max_depth: u32, kept_bytes: usize) -> (Grown, BinnedBlock) {
         let (bins, rules) = (block(rows), rules());
         let (gradients, scale) = gradients(&bins);
-        let growth = Growth { bins: &bins, rules: &rules, leaves, max_depth, kept_bytes, directions: &[] };
-        let grown = growth.grow(&gradients, scale, (0..rows as u32).collect(), &[0, 1, 2, 3, 4, 5]);
+        let growth = Growth { bins: &bins, rules: &rules, leaves, max_depth, kept_bytes, few, directions: &[] };
+        let (rows, features) = ((0..rows as u32).collect(), [0, 1, 2, 3, 4, 5]);
+        let grown = growth.grow(&gradients, scale, rows, &features, &mut Space::default());
         (grown, bins)
     }
 
@@ -501,6 +469,30 @@ mod tests {
             for bytes in [0, 8000, 20_000] {
                 assert_eq!(grow(rows, 25, 1000, bytes).0, kept, "{bytes}");
             }
+        }
+    }
+
+    #[test]
+    fn a_tree_over_few_rows_is_the_same_one() {
+        for (rows, leaves, max_depth) in [(20, 5, 9), (200, 25, 1000), (1500, 60, 6), (2048, 31, 1000)] {
+            for kept_bytes in [KEPT_BYTES, 8000] {
+                let few = grow_by(rows, rows, leaves, max_depth, kept_bytes).0;
+                assert!(few.nodes.len() > 1);
+                assert_eq!(few, grow_by(0, rows, leaves, max_depth, kept_bytes).0, "{rows} {kept_bytes}");
+            }
+        }
+    }
+
+    #[test]
+    fn memory_of_another_tree_changes_nothing() {
+        let (bins, rules) = (block(700), rules());
+        let (gradients, scale) = gradients(&bins);
+        let (kept_bytes, few) = (KEPT_BYTES, FEW);
+        let growth = Growth { bins: &bins, rules: &rules, leaves: 12, max_depth: 9, kept_bytes, few, directions: &[] };
+        let mut space = Space::default();
+        for (features, rows) in [(&[0, 3, 4][..], 700), (&[1, 2], 500), (&[0, 1, 2, 3, 4, 5], 700), (&[5], 90)] {
+            let mut grow = |space: &mut Space| growth.grow(&gradients, scale, (0..rows).collect(), features, space);
+            assert_eq!(grow(&mut space), grow(&mut Space::default()), "{features:?}");
         }
     }
 

@@ -51,6 +51,17 @@ impl Scale {
         Self { gradient, hessian, gradient_unit: 1.0 / gradient, hessian_unit: 1.0 / hessian, bits }
     }
 
+    /// Whether products of four sums, or of their least parts, are far from the limits of numbers.
+    pub fn is_moderate(&self) -> bool {
+        let moderate = |unit: f64| (1e-60..=1e40).contains(&unit);
+        moderate(self.gradient_unit) && moderate(self.hessian_unit)
+    }
+
+    /// How many low bits of a hessian's word count rows, and what the words' units stand for.
+    pub(super) fn units(&self) -> (u32, f64, f64) {
+        (self.bits, self.gradient_unit, self.hessian_unit)
+    }
+
     /// A row in fixed point. A hessian is rounded up or down in turn, so that small ones don't all vanish.
     #[inline]
     pub fn pack(&self, row: usize, gradient: f64, hessian: f64) -> Sum {

@@ -5,20 +5,25 @@
 //!
 //! * `params` — what can be set
 //! * `loss` — what is minimised
-//! * `histogram` — sums by bin, in fixed point
+//! * `histogram` — sums by bin, in fixed point; `layout` — where they stand; `few` — of few rows
 //! * `split`, `categories` — the best split of a node by one feature
-//! * `partition`, `grow` — one tree
+//! * `promising` — which bins may hold it
+//! * `partition`, `grow` — one tree; `grown` — what it is
 //! * `sample` — rows and features of a round
 //! * `boost` — the rounds
 //! * `trees` — from bins to values
 
 mod boost;
 mod categories;
+mod few;
 mod grow;
+mod grown;
 pub(super) mod histogram;
+mod layout;
 mod loss;
 mod params;
 pub(super) mod partition;
+mod promising;
 pub(super) mod sample;
 pub(super) mod split;
 mod trees;

@@ -7,6 +7,7 @@
 //! side, which is scikit-learn's rule. The first of equal splits is taken, from the lowest threshold up.
 
 use super::histogram::{MISSING, Scale, Stat, Sum, minus, plus};
+use super::promising::{Mark, Sides, mark};
 
 /// What a split must hold to, and how gains are computed.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,14 +93,32 @@ pub(crate) struct Found {
 pub(crate) struct Search<'a> {
     pub rules: &'a SplitRules,
     pub scale: Scale,
+    /// Tells promising bins apart, where nothing binds outputs and no product of sums leaves the range of numbers.
+    mark: Option<Mark>,
 }
 
-/// The best so far of one feature.
+/// The best split of a node so far.
 pub(crate) struct Best {
     /// The gain of the node itself and the least one besides.
     least: f64,
     gain: f64,
-    found: Option<(Rule, Sum)>,
+    found: Option<Candidate>,
+}
+
+/// What is known of a split before it is taken.
+struct Candidate {
+    feature: u32,
+    rule: Rule,
+    left: Sum,
+    l2: f64,
+}
+
+impl<'a> Search<'a> {
+    /// For splits that hold to `rules`, of sums in this scale.
+    pub fn new(rules: &'a SplitRules, scale: Scale) -> Self {
+        let free = !rules.constrained && rules.l1 == 0.0 && rules.l2 <= 1e60 && scale.is_moderate();
+        Self { rules, scale, mark: free.then(mark) }
+    }
 }
 
 impl Search<'_> {
@@ -142,115 +161,120 @@ impl Search<'_> {
         Some(self.of_side(left, l2, node.bounds) + self.of_side(right, l2, node.bounds))
     }
 
-    /// The best split by a number: `values` are the sums of its bins; `direction` is 1 where outputs may only
+    /// Looks for better splits by a number: `values` are the sums of its bins; `direction` is 1 where outputs may only
     /// rise with it, -1 where they may only fall.
-    pub fn by_number(&self, feature: u32, values: &[Sum], missing: Sum, node: &Node, direction: i8) -> Option<Found> {
-        let mut best = self.start(node);
+    pub fn by_number(
+        &self,
+        feature: u32,
+        (values, missing): (&[Sum], Sum),
+        node: &Node,
+        direction: i8,
+        best: &mut Best,
+    ) {
         let has_missing = self.scale.rows(missing) > 0;
         let before_last = values.len().saturating_sub(1);
         let last = if has_missing { values.len() } else { before_last };
-        self.scan(&values[..last], [0; 2], false, node, direction, &mut best);
-        if has_missing {
-            self.scan(&values[..before_last], missing, true, node, direction, &mut best);
+        if let Some((bin, left)) = self.scan(&values[..last], [0; 2], node, direction, &mut best.gain) {
+            let missing = !has_missing && self.scale.rows(left) >= self.scale.rows(minus(node.sum, left));
+            best.found = Some(Candidate { feature, rule: Rule::AtMost { bin, missing }, left, l2: self.rules.l2 });
         }
-        if let (false, Some((Rule::AtMost { missing, .. }, left))) = (has_missing, &mut best.found) {
-            *missing = self.scale.rows(*left) >= self.scale.rows(minus(node.sum, *left));
+        if !has_missing {
+            return;
         }
-        self.found(best, feature, node, self.rules.l2)
+        if let Some((bin, left)) = self.scan(&values[..before_last], missing, node, direction, &mut best.gain) {
+            let rule = Rule::AtMost { bin, missing: true };
+            best.found = Some(Candidate { feature, rule, left, l2: self.rules.l2 });
+        }
     }
 
-    /// The best split by a number that is never missing, of which these bins have rows; it stands in the middle of
-    /// those that have none.
-    pub(crate) fn by_listed(&self, feature: u32, bins: &[(u8, Sum)], node: &Node) -> Option<Found> {
-        let (mut best, mut left) = (self.start(node), [0; 2]);
+    /// Looks for better splits by a number that is never missing, of which these bins have rows; a split stands in the
+    /// middle of those that have none.
+    pub(crate) fn by_listed(&self, feature: u32, bins: &[(u8, Sum)], node: &Node, best: &mut Best) {
+        let mut left = [0; 2];
         for pair in bins.windows(2) {
             left = plus(left, pair[0].1);
             if let Some(gain) = self.gain(left, node, self.rules.l2, 0) {
                 let bin = ((u16::from(pair[0].0) + u16::from(pair[1].0) - 1) / 2) as u8;
-                best.offer(gain, Rule::AtMost { bin, missing: false }, left);
+                best.offer(gain, feature, Rule::AtMost { bin, missing: false }, left, self.rules.l2);
             }
         }
-        self.found(best, feature, node, self.rules.l2)
     }
 
-    fn scan(&self, values: &[Sum], start: Sum, missing: bool, node: &Node, direction: i8, best: &mut Best) {
-        if direction == 0 && !self.rules.constrained && self.rules.l1 == 0.0 {
-            return self.scan_free(values, start, missing, node, best);
+    /// The best split behind one of these bins, if it gains more than `highest`, which is raised to what it gains; and
+    /// the sum of what goes left, which begins with `start`.
+    fn scan(&self, values: &[Sum], start: Sum, node: &Node, direction: i8, highest: &mut f64) -> Option<(u8, Sum)> {
+        if let (0, Some(mark)) = (direction, self.mark) {
+            return self.scan_promising(mark, values, start, node, highest);
         }
-        let (mut left, least) = (start, self.rules.min_rows.max(1));
-        let all = self.scale.rows(node.sum);
+        let (mut left, mut found) = (start, None);
         for (bin, own) in values.iter().enumerate() {
             if self.scale.rows(*own) == 0 {
                 continue;
             }
             left = plus(left, *own);
-            let rows = self.scale.rows(left);
-            if all - rows < least {
-                break;
-            }
-            if rows < least {
-                continue;
-            }
             let Some(gain) = self.gain(left, node, self.rules.l2, direction) else { continue };
-            best.offer(gain, Rule::AtMost { bin: bin as u8, missing }, left);
+            if gain > *highest {
+                (*highest, found) = (gain, Some((bin as u8, left)));
+            }
         }
+        found
     }
 
-    /// The same where nothing binds outputs and nothing is taken off gradients: what [`gain`](Self::gain) computes, to
-    /// the bit, in a loop that holds nothing but that; most of a small tree's time is spent here.
-    fn scan_free(&self, values: &[Sum], start: Sum, missing: bool, node: &Node, best: &mut Best) {
-        let SplitRules { l2, min_hessian, .. } = *self.rules;
-        let side = |stat: Stat| {
-            let hessian = stat.hessian + l2;
-            if hessian > 0.0 { stat.gradient * stat.gradient / hessian } else { 0.0 }
-        };
-        let (least, all) = (self.rules.min_rows.max(1), self.scale.rows(node.sum));
-        let (mut left, mut highest, mut found) = (start, best.gain, None);
-        for (bin, own) in values.iter().enumerate() {
-            if self.scale.rows(*own) == 0 {
-                continue;
-            }
-            left = plus(left, *own);
-            let rows = self.scale.rows(left);
-            if all - rows < least {
-                break;
-            }
-            if rows < least {
-                continue;
-            }
-            let (own, other) = (self.scale.stat(left), self.scale.stat(minus(node.sum, left)));
-            let gain = side(own) + side(other);
-            if gain > highest && own.hessian.min(other.hessian) >= min_hessian {
-                (highest, found) = (gain, Some((bin, left)));
+    /// The same where nothing binds outputs: only for promising bins is the gain computed.
+    fn scan_promising(
+        &self,
+        mark: Mark,
+        values: &[Sum],
+        start: Sum,
+        node: &Node,
+        highest: &mut f64,
+    ) -> Option<(u8, Sum)> {
+        let mut sides = Sides::new(self.scale, self.rules, node.sum);
+        let (mut left, mut found) = (start, None);
+        for (part, values) in values.chunks(Sides::BINS).enumerate() {
+            left = sides.fill(left, values);
+            for bin in sides.promising(mark, *highest) {
+                let left = sides.left(bin);
+                let Some(gain) = self.gain(left, node, self.rules.l2, 0) else { continue };
+                if gain > *highest {
+                    (*highest, found) = (gain, Some(((part * Sides::BINS + bin) as u8, left)));
+                }
             }
         }
-        if let Some((bin, left)) = found {
-            best.offer(highest, Rule::AtMost { bin: bin as u8, missing }, left);
-        }
+        found
     }
 
-    /// What a candidate has to beat.
-    pub(super) fn start(&self, node: &Node) -> Best {
+    /// What splits of a node have to beat.
+    pub fn start(&self, node: &Node) -> Best {
         let least = self.of_side(self.scale.stat(node.sum), self.rules.l2, node.bounds) + self.rules.min_gain;
         Best { least, gain: least, found: None }
     }
 
-    /// The best candidate, if there is one, with everything that growing needs.
-    pub(super) fn found(&self, best: Best, feature: u32, node: &Node, l2: f64) -> Option<Found> {
-        let (rule, left) = best.found?;
-        let right = self.scale.stat(minus(node.sum, left));
-        let of = |stat| output(self.rules, stat, l2, node.bounds);
-        let outputs = (of(self.scale.stat(left)), of(right));
+    /// The best split, if there is one, with everything that growing needs.
+    pub fn found(&self, best: Best, node: &Node) -> Option<Found> {
+        let Candidate { feature, rule, left, l2 } = best.found?;
+        let of = |sum| output(self.rules, self.scale.stat(sum), l2, node.bounds);
+        let outputs = (of(left), of(minus(node.sum, left)));
         Some(Found { gain: best.gain - best.least, feature, rule, left, outputs })
     }
 }
 
 impl Best {
-    /// Takes a candidate that is better; a gain that is not a number is none.
-    pub(super) fn offer(&mut self, gain: f64, rule: Rule, left: Sum) {
+    /// Takes a split that is better; a gain that is not a number is none.
+    pub(super) fn offer(&mut self, gain: f64, feature: u32, rule: Rule, left: Sum, l2: f64) {
         if gain > self.gain {
-            (self.gain, self.found) = (gain, Some((rule, left)));
+            (self.gain, self.found) = (gain, Some(Candidate { feature, rule, left, l2 }));
         }
+    }
+
+    /// The better one of two of the same node; the first among equals.
+    pub(super) fn or(self, other: Self) -> Self {
+        if other.gain > self.gain { other } else { self }
+    }
+
+    /// Whether there is any.
+    pub fn is_some(&self) -> bool {
+        self.found.is_some()
     }
 }
 
@@ -322,6 +346,13 @@ pub(crate) mod tests {
         Some(score(left.1, left.2) + score(right.1, right.2) - node - rules.min_gain)
     }
 
+    /// The best split by a number.
+    fn number(search: &Search<'_>, feature: u32, sums: (&[Sum], Sum), node: &Node, direction: i8) -> Option<Found> {
+        let mut best = search.start(node);
+        search.by_number(feature, sums, node, direction, &mut best);
+        search.found(best, node)
+    }
+
     #[test]
     fn the_best_split_by_a_number_is_that_of_a_full_search() {
         let mut with_split = 0;
@@ -331,7 +362,7 @@ pub(crate) mod tests {
             let mut rules = rules();
             (rules.l1, rules.min_gain) = ((seed % 3) as f64 * 0.3, (seed % 5) as f64 * 0.05);
             let (scale, values, absent, node) = sums(&rows, bins as usize);
-            let found = Search { rules: &rules, scale }.by_number(4, &values, absent, &node, 0);
+            let found = number(&Search::new(&rules, scale), 4, (&values, absent), &node, 0);
             let candidates = (0..bins as u8).flat_map(|bin| [false, true].map(|missing| Rule::AtMost { bin, missing }));
             let best = candidates.filter_map(|rule| plain(&rules, &rows, |byte| rule.left(byte))).fold(0.0, f64::max);
             let gain = found.as_ref().map_or(0.0, |found| found.gain);
@@ -350,6 +381,25 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn promising_bins_hold_the_split_that_all_bins_give() {
+        let mut with_split = 0;
+        for seed in 0..400 {
+            let rows = rows(seed, 10 + (seed as usize * 13) % 400, 1 + seed * 5 % 250, seed % 3 == 0);
+            let mut rules = rules();
+            (rules.min_rows, rules.l2) = (1 + seed % 9, (seed % 4) as f64 * 0.5);
+            (rules.min_gain, rules.min_hessian) = ((seed % 5) as f64 * 0.05, (seed % 2) as f64 * 2.0);
+            let (scale, values, absent, node) = sums(&rows, 250);
+            let search = Search::new(&rules, scale);
+            assert!(search.mark.is_some());
+            let all = Search { mark: None, ..search };
+            let found = number(&search, 2, (&values, absent), &node, 0);
+            assert_eq!(found, number(&all, 2, (&values, absent), &node, 0), "{seed}");
+            with_split += u32::from(found.is_some());
+        }
+        assert!(with_split > 200, "{with_split}");
+    }
+
+    #[test]
     fn bins_without_rows_lie_between_the_sides() {
         let rules = rules();
         for seed in 0..100 {
@@ -357,8 +407,10 @@ pub(crate) mod tests {
             let (scale, values, absent, node) = sums(&rows, 40);
             let listed: Vec<(u8, Sum)> =
                 (0..40).zip(values.iter().copied()).filter(|(_, sum)| scale.rows(*sum) > 0).collect();
-            let search = Search { rules: &rules, scale };
-            let (one, other) = (search.by_listed(3, &listed, &node), search.by_number(3, &values, absent, &node, 0));
+            let search = Search::new(&rules, scale);
+            let mut best = search.start(&node);
+            search.by_listed(3, &listed, &node, &mut best);
+            let (one, other) = (search.found(best, &node), number(&search, 3, (&values, absent), &node, 0));
             let (Some(one), Some(other)) = (one, other) else { continue };
             assert_eq!((one.gain, one.left, one.outputs), (other.gain, other.left, other.outputs));
             let Rule::AtMost { bin, .. } = one.rule else { panic!("{one:?}") };
@@ -374,7 +426,7 @@ pub(crate) mod tests {
         for (small, large, left) in [(10, 30, false), (30, 10, true)] {
             let rows: Vec<_> = (0..small).map(|_| (0, 1.0, 1.0)).chain((0..large).map(|_| (1, -1.0, 1.0))).collect();
             let (scale, values, absent, node) = sums(&rows, 2);
-            let found = Search { rules: &rules, scale }.by_number(0, &values, absent, &node, 0).unwrap();
+            let found = number(&Search::new(&rules, scale), 0, (&values, absent), &node, 0).unwrap();
             assert_eq!(found.rule, Rule::AtMost { bin: 0, missing: left });
         }
     }
@@ -384,7 +436,7 @@ pub(crate) mod tests {
         let rules = rules();
         let rows: Vec<_> = (0..20).map(|row| if row < 8 { (MISSING, 1.0, 1.0) } else { (0, -1.0, 1.0) }).collect();
         let (scale, values, absent, node) = sums(&rows, 1);
-        let found = Search { rules: &rules, scale }.by_number(0, &values, absent, &node, 0).unwrap();
+        let found = number(&Search::new(&rules, scale), 0, (&values, absent), &node, 0).unwrap();
         assert_eq!(found.rule, Rule::AtMost { bin: 0, missing: false });
         assert_eq!(scale.rows(found.left), 12);
     }
@@ -398,8 +450,8 @@ pub(crate) mod tests {
             let (scale, values, absent, mut node) = sums(&rows, 6);
             node.bounds = (-0.2, 0.15);
             for direction in [-1, 1] {
-                let search = Search { rules: &rules, scale };
-                if let Some(found) = search.by_number(0, &values, absent, &node, direction) {
+                let search = Search::new(&rules, scale);
+                if let Some(found) = number(&search, 0, (&values, absent), &node, direction) {
                     let (left, right) = found.outputs;
                     assert!((right - left) * f64::from(direction) >= 0.0);
                     assert!([left, right].iter().all(|output| (-0.2..=0.15).contains(output)));

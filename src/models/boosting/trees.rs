@@ -1,6 +1,6 @@
 //! From trees on bins to trees on values.
 
-use super::grow::{Branch, Grown};
+use super::grown::{Branch, Grown};
 use super::histogram::MISSING;
 use super::split::Rule as BinRule;
 use crate::features::{BinnedBlock, FeatureBins};
@@ -8,7 +8,7 @@ use crate::forest::{Child, Missing, Rule, Side, Tree, TreeBuilder};
 
 /// The tree that sends a row where its bins would go.
 pub(super) fn to_tree(grown: &Grown, bins: &BinnedBlock, output: u32) -> Tree {
-    let mut builder = TreeBuilder::new(1);
+    let mut builder = TreeBuilder::with_capacity(1, grown.leaves.len());
     let leaves: Vec<Child> = grown.leaves.iter().map(|leaf| builder.leaf(&[leaf.output])).collect();
     // Splits stand before those below them, so the last one is built first.
     let mut nodes: Vec<Option<Child>> = vec![None; grown.nodes.len()];
