@@ -11,6 +11,9 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
+mod common;
+
+use common::{Run, best, time};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -68,50 +71,27 @@ fn main() {
     for model in ["lightgbm_500x64", "lightgbm_100x31"] {
         let file = models.join(format!("{model}.txt"));
         let ours = lakemill(root, model, &file);
-        println!("{model}: lakemill score     {:7.2} s wall {:7.2} s CPU", ours.0, ours.1);
+        println!("{model}: lakemill score     {}", ours.told());
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/imported_peer.py");
         let theirs = best((0..2).map(|run| {
             let out = root.join(format!("peer-{model}-{run}"));
             time(Command::new(&python).arg(&script).arg(&file).arg(root.join("rows.parquet")).arg(out))
         }));
-        println!("{model}: Polars + LightGBM  {:7.2} s wall {:7.2} s CPU", theirs.0, theirs.1);
-        println!("{model}: {:.1}x wall, {:.1}x CPU", theirs.0 / ours.0, theirs.1 / ours.1);
+        println!("{model}: Polars + LightGBM  {}", theirs.told());
+        println!("{model}: {}", ours.compared(&theirs));
     }
 }
 
 /// Imports the model, then scores the rows into three homes that have nothing but the model.
-fn lakemill(root: &Path, model: &str, file: &Path) -> (f64, f64) {
-    let run = |arguments: &[&str], home: &Path| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lakemill"));
-        time(command.args(arguments).arg(home).arg("--quiet").current_dir(root))
-    };
+fn lakemill(root: &Path, model: &str, file: &Path) -> Run {
     let home = root.join(model);
-    run(&["models", "import", "imported", &file.display().to_string(), "--home"], &home);
+    let file = file.display().to_string();
+    time(common::lakemill(root, &["models", "import", "imported", &file, "--quiet", "--home"]).arg(&home));
     best((0..3).map(|index| {
         let fresh = root.join(format!("{model}-{index}"));
         time(Command::new("cp").arg("-r").arg(&home).arg(&fresh));
         let set = format!("home={}", fresh.display());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lakemill"));
         let arguments = ["score", "job.toml", "--interval", "2024-01-01", "--model", "challenger", "--quiet"];
-        time(command.args(arguments).args(["--set", &set]).current_dir(root))
+        time(common::lakemill(root, &arguments).args(["--set", &set]))
     }))
-}
-
-fn best(runs: impl Iterator<Item = (f64, f64)>) -> (f64, f64) {
-    runs.fold((f64::INFINITY, f64::INFINITY), |best, run| (best.0.min(run.0), best.1.min(run.1)))
-}
-
-/// Runs a command to its end; wall and CPU seconds as the shell's own `time` tells them.
-fn time(command: &mut Command) -> (f64, f64) {
-    let mut shell = Command::new("bash");
-    let script = "TIMEFORMAT='%R %U %S'; time \"$@\" >/dev/null";
-    shell.args(["-c", script, "bash"]).arg(command.get_program()).args(command.get_args());
-    if let Some(folder) = command.get_current_dir() {
-        shell.current_dir(folder);
-    }
-    let output = shell.output().unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{command:?}\n{told}");
-    let numbers: Vec<f64> = told.lines().last().unwrap().split(' ').map(|number| number.parse().unwrap()).collect();
-    (numbers[0], numbers[1] + numbers[2])
 }

@@ -11,11 +11,13 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
+mod common;
+
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use common::{Run, receipt_of, time};
 use parquet::arrow::ArrowWriter;
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
-use serde_json::Value;
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
@@ -62,11 +64,8 @@ fn main() {
         std::fs::write(root.join("job.toml"), JOB.replace("gradient_boosting", algorithm)).unwrap();
         let home = format!("home={}", root.join(algorithm).display());
         let ours = |command: &str, interval: &str| {
-            time(
-                Command::new(env!("CARGO_BIN_EXE_lakemill"))
-                    .args([command, "job.toml", "--interval", interval, "--set", &home, "--output", "json"])
-                    .current_dir(root),
-            )
+            let arguments = [command, "job.toml", "--interval", interval, "--set", &home, "--output", "json"];
+            time(&mut common::lakemill(root, &arguments))
         };
         let theirs = |command: &str| {
             let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/segments_peer.py");
@@ -75,49 +74,25 @@ fn main() {
             Some(time(Command::new(python).arg(script).args(arguments).args([command, peer])))
         };
         let trained = ours("train", "2024-01-02");
-        let receipt: Value = serde_json::from_str(trained.text.lines().last().unwrap()).unwrap();
+        let receipt = receipt_of(&trained);
         let auc = receipt["metrics"].as_array().unwrap().iter().find(|own| own["metric"] == "roc_auc").unwrap();
         let models = &receipt["data"]["segments"]["models"];
         println!("{algorithm}: {models} models, auc={:.4}", auc["estimate"]["value"].as_f64().unwrap());
+        println!("  seconds of the steps: {}", receipt["seconds"]);
         compare("train", &trained, theirs("train"));
         let scored = ours("score", "2024-01-01");
-        let receipt: Value = serde_json::from_str(scored.text.lines().last().unwrap()).unwrap();
+        let receipt = receipt_of(&scored);
         compare("score", &scored, theirs("score"));
         let mib = receipt["peak_rss_bytes"].as_f64().unwrap() / f64::from(1 << 20);
         println!("  {} rows scored in one pass, peak {mib:.0} MiB", receipt["rows_out"]);
     }
 }
 
-/// What a process took and printed.
-struct Run {
-    wall: f64,
-    cpu: f64,
-    text: String,
-}
-
 fn compare(what: &str, ours: &Run, theirs: Option<Run>) {
-    println!("  {what:6} lakemill {:8.2} s wall {:8.2} s CPU", ours.wall, ours.cpu);
+    println!("  {what:6} lakemill {}", ours.told());
     let Some(theirs) = theirs else { return };
-    let said = theirs.text.trim();
-    println!("  {what:6} loop     {:8.2} s wall {:8.2} s CPU  {said}", theirs.wall, theirs.cpu);
-    println!("  {what:6} {:.1}x wall, {:.1}x CPU", theirs.wall / ours.wall, theirs.cpu / ours.cpu);
-}
-
-/// Runs a command to its end; wall and CPU seconds as the shell's own `time` tells them.
-fn time(command: &mut Command) -> Run {
-    let mut shell = Command::new("bash");
-    shell
-        .args(["-c", "TIMEFORMAT='%R %U %S'; time \"$@\"", "bash"])
-        .arg(command.get_program())
-        .args(command.get_args());
-    if let Some(folder) = command.get_current_dir() {
-        shell.current_dir(folder);
-    }
-    let output = shell.output().unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{command:?}\n{told}");
-    let numbers: Vec<f64> = told.lines().last().unwrap().split(' ').map(|number| number.parse().unwrap()).collect();
-    Run { wall: numbers[0], cpu: numbers[1] + numbers[2], text: String::from_utf8(output.stdout).unwrap() }
+    println!("  {what:6} loop     {}  {}", theirs.told(), theirs.text.trim());
+    println!("  {what:6} {}", ours.compared(&theirs));
 }
 
 /// Rows of all segments in turn, as they come in; each segment has a weight of its own for each feature.
