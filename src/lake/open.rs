@@ -3,7 +3,7 @@
 //! To add a scheme: its name in [`SCHEMES`] and an arm in [`open`]. The arm gives the store whatever
 //! credentials it needs and keeps none in the URL.
 
-use super::bucket::Identity;
+use super::bucket::{Identity, Opened};
 use super::durable::DurableLocal;
 use super::location::Location;
 use super::{azure, gcs, s3};
@@ -79,20 +79,21 @@ fn shown(text: &str) -> String {
 /// Usage: credentials or settings that are incomplete or contradict each other.
 pub fn identity(location: &Location) -> Result<Option<Identity>> {
     let url = location.url();
-    match (url.scheme(), url.host_str()) {
-        ("s3", Some(bucket)) => s3::identity(bucket).map(Some),
-        ("gs", Some(bucket)) => gcs::identity(bucket).map(Some),
+    let opened = match (url.scheme(), url.host_str()) {
+        ("s3", Some(bucket)) => s3::opened(bucket)?,
+        ("gs", Some(bucket)) => gcs::opened(bucket)?,
         _ => match azure::Place::of(url, &environment)? {
-            Some((place, _)) => azure::identity(&place).map(Some),
-            None => Ok(None),
+            Some((place, _)) => azure::opened(&place)?,
+            None => return Ok(None),
         },
-    }
+    };
+    Ok(Some(opened.identity.clone()))
 }
 
 /// A cloud whose locations are a bucket and a path.
 struct Buckets {
     scheme: &'static str,
-    open: fn(&str) -> Result<Arc<dyn object_store::ObjectStore>>,
+    open: fn(&str) -> Result<Arc<Opened>>,
     /// Where credentials belong.
     credentials: &'static str,
     /// Where the server's address belongs.
@@ -101,14 +102,14 @@ struct Buckets {
 
 const S3: Buckets = Buckets {
     scheme: "s3",
-    open: s3::open,
+    open: s3::opened,
     credentials: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
     endpoint: "AWS_ENDPOINT_URL",
 };
 
 const GCS: Buckets = Buckets {
     scheme: "gs",
-    open: gcs::open,
+    open: gcs::opened,
     credentials: "set GOOGLE_APPLICATION_CREDENTIALS to the file of a service account",
     endpoint: "GOOGLE_BASE_URL",
 };
@@ -133,20 +134,16 @@ fn bucket(url: &Url, cloud: &Buckets) -> Result<Location> {
 /// A container of Azure's; nothing where the URL is none.
 fn container(url: &Url) -> Result<Option<Location>> {
     let Some((place, path)) = azure::Place::of(url, &environment)? else { return Ok(None) };
-    within(format!("az://{}", place.name()), &path, || azure::open(&place)).map(Some)
+    within(format!("az://{}", place.name()), &path, || azure::opened(&place)).map(Some)
 }
 
 /// A path, as URLs write it, in what `root` names.
-fn within(
-    root: String,
-    path: &str,
-    store: impl FnOnce() -> Result<Arc<dyn object_store::ObjectStore>>,
-) -> Result<Location> {
+fn within(root: String, path: &str, opened: impl FnOnce() -> Result<Arc<Opened>>) -> Result<Location> {
     let within =
         StorePath::from_url_path(path).map_err(|reason| Error::usage("the path can't be used").because(reason))?;
     let plain = Url::parse(format!("{root}/{path}").trim_end_matches('/'))
         .map_err(|reason| Error::usage("the location is not a URL").because(reason))?;
-    Ok(Location::with_store(plain, store()?, within))
+    Ok(Location::with_store(plain, Arc::clone(&opened()?.store), within))
 }
 
 fn file_path(url: &Url) -> Result<PathBuf> {

@@ -17,7 +17,6 @@ pub(super) use place::{Place, shown};
 
 use super::bucket::{self, Clients, Cloud, Endpoint, Environment, Identity, Opened};
 use crate::error::{Error, Result};
-use object_store::ObjectStore;
 use object_store::azure::{AzureCredential, MicrosoftAzure, MicrosoftAzureBuilder};
 use std::sync::Arc;
 
@@ -97,23 +96,11 @@ impl Settings {
     }
 }
 
-/// The store of a container, opened once a process. No request is made yet.
+/// The store of a container, and who asks for it: opened once a process. No request is made yet.
 ///
 /// # Errors
 /// Usage: credentials or settings that are incomplete or contradict each other.
-pub(super) fn open(place: &Place) -> Result<Arc<dyn ObjectStore>> {
-    opened(place).map(|opened| Arc::clone(&opened.store))
-}
-
-/// Who asks for a container, and where.
-///
-/// # Errors
-/// As [`open`].
-pub(super) fn identity(place: &Place) -> Result<Identity> {
-    opened(place).map(|opened| opened.identity.clone())
-}
-
-fn opened(place: &Place) -> Result<Arc<Opened>> {
+pub(super) fn opened(place: &Place) -> Result<Arc<Opened>> {
     bucket::opened(Cloud::Azure, &place.name(), |environment| connect(place, environment))
 }
 

@@ -13,8 +13,8 @@ mod identity;
 
 use super::bucket::{self, Clients, Cloud, Endpoint, Environment, Identity, Opened};
 use crate::error::{Error, Result};
+use object_store::StaticCredentialProvider;
 use object_store::gcp::{GcpCredential, GoogleCloudStorage, GoogleCloudStorageBuilder};
-use object_store::{ObjectStore, StaticCredentialProvider};
 use std::sync::Arc;
 
 /// A source of credentials for Google's store.
@@ -68,23 +68,11 @@ impl Settings {
     }
 }
 
-/// The store of a bucket, opened once a process. No request is made yet.
+/// The store of a bucket, and who asks for it: opened once a process. No request is made yet.
 ///
 /// # Errors
 /// Usage: credentials or settings that are incomplete or contradict each other.
-pub(super) fn open(bucket: &str) -> Result<Arc<dyn ObjectStore>> {
-    opened(bucket).map(|opened| Arc::clone(&opened.store))
-}
-
-/// Who asks for a bucket, and where.
-///
-/// # Errors
-/// As [`open`].
-pub(super) fn identity(bucket: &str) -> Result<Identity> {
-    opened(bucket).map(|opened| opened.identity.clone())
-}
-
-fn opened(bucket: &str) -> Result<Arc<Opened>> {
+pub(super) fn opened(bucket: &str) -> Result<Arc<Opened>> {
     bucket::opened(Cloud::Gcs, bucket, |environment| connect(bucket, environment))
 }
 
