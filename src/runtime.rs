@@ -76,6 +76,11 @@ impl Runtime {
         Self { over: Some(receiver), limit, ..self }
     }
 
+    /// The threads that compute, for work that is begun elsewhere.
+    pub fn pool(&self) -> Arc<rayon::ThreadPool> {
+        Arc::clone(&self.cpu)
+    }
+
     /// How many threads compute.
     pub fn threads(&self) -> usize {
         self.cpu.current_num_threads()

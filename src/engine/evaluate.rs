@@ -10,7 +10,7 @@ use crate::metrics::{
     Comparison, MetricOptions, MetricValue, Predictions, compare, confusion_matrix, evaluate as measure,
 };
 use crate::plan::Plan;
-use crate::registry::{LoadedModel, Registry};
+use crate::registry::LoadedModel;
 use crate::task::Task;
 use serde::Serialize;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ pub struct ModelScores {
 /// Usage: a model that does not exist, models of different tasks. `empty` where no row is common to
 /// all models.
 pub async fn evaluate(engine: &Engine, plan: &Plan, models: &[String]) -> Result<Evaluation> {
-    let registry = Registry::new(&plan.home);
+    let registry = engine.registry(&plan.home);
     let name = plan.job.spec.name.as_str();
     let mut scored: Vec<Scored> = Vec::new();
     for reference in models {

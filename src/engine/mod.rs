@@ -50,8 +50,9 @@ pub use run::{RunOptions, RunOutcome, run};
 pub use score::{ScoreOptions, score};
 pub use train::{CHALLENGER, CHAMPION, TrainOptions, Trained, train};
 
+use crate::lake::Location;
 use crate::lookup::FlipNote;
-use crate::registry::Change;
+use crate::registry::{Change, Registry};
 use crate::runtime::Runtime;
 use chrono::Utc;
 use progress::Progress;
@@ -75,6 +76,11 @@ impl Engine {
     /// The clock, for histories and receipts only; nothing computed depends on it.
     pub fn now(&self) -> String {
         crate::interval::instant(Utc::now())
+    }
+
+    /// The models under a home, read and written on the threads of this engine.
+    fn registry(&self, home: &Location) -> Registry {
+        Registry::new(home).computing_on(self.runtime.pool())
     }
 
     /// What the history of a lookup table's pointer says of a move that is made now.

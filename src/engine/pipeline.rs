@@ -2,6 +2,9 @@
 //! pool, order restored, one sink. Its memory does not depend on how many rows pass: the batches in
 //! work are counted and weighed, the sink closes row groups and files, and keys that wait for their duplicates go
 //! to the disk.
+//!
+//! A model of thousands of segments scores a few batches together, so that each segment has rows enough for its trees
+//! to be worth fetching from memory; they are written batch by batch as ever, and no byte of them changes.
 
 use super::Engine;
 use super::content::ContentHash;
@@ -10,23 +13,34 @@ use super::predictions::SliceWriter;
 use super::progress::Steps;
 use super::rows::PredictionRows;
 use crate::error::{Error, Result};
-use crate::features::{ColumnCounts, Encoder, EventTimes, Rejections};
+use crate::features::{ColumnCounts, Encoded, Encoder, EventTimes, FeatureBlock, Rejections};
 use crate::interval::{Interval, instant};
 use crate::lookup::KeyColumns;
 use crate::memory::Budget;
-use crate::models::Predictor;
+use crate::models::{Form, Predictor};
 use crate::query::{BatchStream, own_bytes};
 use arrow::array::{Array, RecordBatch};
 use chrono::DateTime;
 use futures::future::{BoxFuture, ready};
 use futures::stream::FuturesOrdered;
 use futures::{FutureExt, StreamExt};
+use rayon::prelude::*;
 use serde::Serialize;
 use std::sync::Arc;
 
 /// The share of the pipeline's memory that batches in work may hold: each is there as columns, as features, and as
 /// predictions.
 const IN_WORK_SHARE: u64 = 4;
+
+/// Rows for each model of segments, on average, beyond which nothing is gained by scoring more of them together.
+/// Measured with 1,000 forests of 100 trees of 18 leaves: 12.6 us a row at 4 rows a forest, 6.2 at 8, 3.0 at 32, 2.4 at 64.
+const ROWS_A_MODEL: u64 = 32;
+/// So many rows are scored together at most.
+const TOGETHER_ROWS: u64 = 1 << 17;
+/// Of what batches in work may hold, the share that is scored together at most.
+const TOGETHER_SHARE: u64 = 4;
+/// Groups of batches in work: all threads score one, while the next is encoded and the last one waits to be written.
+const GROUPS: usize = 2;
 
 /// Everything that turns a batch of features into a batch of predictions; pure.
 pub struct Scorer {
@@ -86,12 +100,48 @@ struct Scored {
     passed: Passed,
 }
 
+/// How many rows are scored together at most by a model of so many segments; 0: a batch by itself.
+pub fn most_together(segments: u64) -> u64 {
+    segments.saturating_mul(ROWS_A_MODEL).min(TOGETHER_ROWS)
+}
+
 impl Scorer {
-    fn score(&self, input: &RecordBatch) -> Result<Scored> {
-        self.promise.check(input)?;
-        let encoded = self.encoder.apply(input)?;
-        let outputs = self.predictor.predict(&encoded.block);
-        let predictions = self.rows.batch(input, encoded.kept.as_deref(), &outputs)?;
+    /// The rows that are worth being scored together.
+    fn together(&self) -> u64 {
+        match self.predictor.form() {
+            Form::Segmented(segmented) => most_together(segmented.models().len() as u64),
+            _ => 0,
+        }
+    }
+
+    /// Scores neighbouring batches; the error is that of the first one that has any.
+    fn score(&self, inputs: &[RecordBatch]) -> Result<Vec<Scored>> {
+        let encode = |input: &RecordBatch| {
+            self.promise.check(input)?;
+            self.encoder.apply(input)
+        };
+        let mut encoded = Vec::with_capacity(inputs.len());
+        let mut refused = Ok(());
+        for batch in inputs.par_iter().map(encode).collect::<Vec<Result<Encoded>>>() {
+            match batch {
+                Ok(batch) => encoded.push(batch),
+                Err(error) => {
+                    refused = Err(error);
+                    break;
+                }
+            }
+        }
+        let blocks: Vec<&FeatureBlock> = encoded.iter().map(|batch| &batch.block).collect();
+        let outputs = self.predictor.predict_together(&blocks);
+        let all = inputs.par_iter().zip(encoded.into_par_iter().zip(outputs));
+        let scored: Vec<Result<Scored>> =
+            all.map(|(input, (encoded, outputs))| self.finish(input, encoded, &outputs)).collect();
+        let scored = scored.into_iter().collect::<Result<_>>()?;
+        refused.map(|()| scored)
+    }
+
+    fn finish(&self, input: &RecordBatch, encoded: Encoded, outputs: &[f64]) -> Result<Scored> {
+        let predictions = self.rows.batch(input, encoded.kept.as_deref(), outputs)?;
         if let Some(key) = &self.promise.lookup_key {
             key.check(&predictions)?;
         }
@@ -125,65 +175,87 @@ pub async fn score_all(
     let mut content = ContentHash::new(scorer.rows.schema());
     let mut duplicates = Duplicates::default();
     let most_bytes = Budget::of(engine.memory_bytes)?.pipeline / IN_WORK_SHARE;
-    let mut work = InWork { engine, scorer, input: Some(input), most_bytes, bytes: 0, batches: FuturesOrdered::new() };
-    while let Some(next) = work.next().await {
-        let next = next?;
-        steps.passed(next.predictions.num_rows());
-        passed.add(&next.passed);
-        duplicates.add(&next.keys);
-        if duplicates.is_full() {
-            let spill = move || {
-                duplicates.spill()?;
-                Ok(duplicates)
-            };
-            duplicates = engine.runtime.block(spill).await?;
-        }
-        if next.predictions.num_rows() > 0 {
-            content.update(&next.predictions)?;
-            sink.write(&next.predictions).await?;
+    let mut work = InWork::new(engine, scorer, input, most_bytes);
+    while let Some(group) = work.next().await {
+        for next in group? {
+            steps.passed(next.predictions.num_rows());
+            passed.add(&next.passed);
+            duplicates.add(&next.keys);
+            if duplicates.is_full() {
+                let spill = move || {
+                    duplicates.spill()?;
+                    Ok(duplicates)
+                };
+                duplicates = engine.runtime.block(spill).await?;
+            }
+            if next.predictions.num_rows() > 0 {
+                content.update(&next.predictions)?;
+                sink.write(&next.predictions).await?;
+            }
         }
     }
     passed.duplicate_keys = engine.runtime.block(move || duplicates.count()).await?;
     Ok((passed, content.finish()))
 }
 
-/// Batches that are being scored, in their order.
+/// Groups of batches that are being scored, in their order.
 struct InWork<'a> {
     engine: &'a Engine,
     scorer: Arc<Scorer>,
     /// `None` once it has ended.
     input: Option<BatchStream>,
-    /// What batches in work may hold together; one may always be in work.
+    /// What batches in work may hold together; one group may always be in work.
     most_bytes: u64,
     bytes: u64,
-    batches: FuturesOrdered<BoxFuture<'static, (u64, Result<Scored>)>>,
+    /// The rows from which on batches are a group.
+    together: u64,
+    next: Group,
+    groups: FuturesOrdered<BoxFuture<'static, (u64, Result<Vec<Scored>>)>>,
 }
 
-impl InWork<'_> {
-    /// The next scored batch, in the order of the input.
-    async fn next(&mut self) -> Option<Result<Scored>> {
+/// Neighbouring batches that will be scored together.
+#[derive(Default)]
+struct Group {
+    batches: Vec<RecordBatch>,
+    rows: u64,
+    bytes: u64,
+}
+
+impl<'a> InWork<'a> {
+    fn new(engine: &'a Engine, scorer: Arc<Scorer>, input: BatchStream, most_bytes: u64) -> Self {
+        let together = scorer.together();
+        let (next, groups) = (Group::default(), FuturesOrdered::new());
+        Self { engine, scorer, input: Some(input), most_bytes, bytes: 0, together, next, groups }
+    }
+
+    /// The next scored group, in the order of the input.
+    async fn next(&mut self) -> Option<Result<Vec<Scored>>> {
         // As many batches as there are threads are in work, and as many more wait for their turn.
-        let most = self.engine.runtime.threads() * 2;
+        let most = if self.together > 0 { GROUPS } else { self.engine.runtime.threads() * 2 };
         loop {
-            let has_room = self.batches.is_empty() || (self.batches.len() < most && self.bytes < self.most_bytes);
+            let has_room = self.groups.is_empty() || (self.groups.len() < most && self.bytes < self.most_bytes);
             let input = self.input.as_mut().filter(|_| has_room);
             let (batch, done) = match input {
                 // Both can be given up at any time without losing a batch.
                 Some(input) => tokio::select! {
                     biased;
                     batch = input.next() => (Some(batch), None),
-                    done = self.batches.next(), if !self.batches.is_empty() => (None, done),
+                    done = self.groups.next(), if !self.groups.is_empty() => (None, done),
                 },
-                None => (None, self.batches.next().await),
+                None => (None, self.groups.next().await),
             };
             match (batch, done) {
-                (Some(Some(Ok(batch))), _) => self.begin(batch),
+                (Some(Some(Ok(batch))), _) => self.add(batch),
                 (Some(Some(Err(error))), _) => {
                     // What fails in a batch before it is told first.
-                    self.batches.push_back(ready((0, Err(error))).boxed());
+                    self.begin();
+                    self.groups.push_back(ready((0, Err(error))).boxed());
                     self.input = None;
                 }
-                (Some(None), _) => self.input = None,
+                (Some(None), _) => {
+                    self.begin();
+                    self.input = None;
+                }
                 (None, Some((bytes, scored))) => {
                     self.bytes -= bytes;
                     return Some(scored);
@@ -193,12 +265,26 @@ impl InWork<'_> {
         }
     }
 
-    fn begin(&mut self, batch: RecordBatch) {
+    fn add(&mut self, batch: RecordBatch) {
         let bytes = own_bytes(&batch) as u64;
         self.bytes += bytes;
+        self.next.bytes += bytes;
+        self.next.rows += batch.num_rows() as u64;
+        self.next.batches.push(batch);
+        if self.next.rows >= self.together || self.next.bytes >= self.most_bytes / TOGETHER_SHARE {
+            self.begin();
+        }
+    }
+
+    /// Lets the pool score what was put together.
+    fn begin(&mut self) {
+        let Group { batches, bytes, .. } = std::mem::take(&mut self.next);
+        if batches.is_empty() {
+            return;
+        }
         let (scorer, runtime) = (Arc::clone(&self.scorer), self.engine.runtime.clone());
-        let scored = async move { (bytes, runtime.compute(move || scorer.score(&batch)).await) };
-        self.batches.push_back(scored.boxed());
+        let scored = async move { (bytes, runtime.compute(move || scorer.score(&batches)).await) };
+        self.groups.push_back(scored.boxed());
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::features::FeatureQuery;
+use super::forecast::ModelToScore;
 use super::forecast::Takes;
 use super::predictions::Predictions;
 use super::publish::{Target, check_columns};
@@ -15,7 +16,7 @@ use crate::job;
 use crate::models;
 use crate::plan::Plan;
 use crate::query::polars::TableRead;
-use crate::registry::{ModelVersion, Registry};
+use crate::registry::{Described, Registry};
 use serde::Serialize;
 
 /// What a run would read, use and write.
@@ -117,7 +118,9 @@ pub async fn preview(engine: &Engine, plan: &Plan, model: &str) -> Result<Previe
     let predictions = Predictions::open(plan.predictions(), &spec.name).await?;
     predictions.refuse_overlap(&plan.interval).await?;
     let slice = predictions.slice(&plan.interval).await?;
-    let version = resolved(plan, model).await?;
+    let described = resolved(plan, model).await?;
+    let size = described.as_ref().map(ModelToScore::of);
+    let version = described.map(|described| described.version);
     let run_id = version.as_ref().map(|version| run_id(&plan.scoring_fingerprint(version.version, &version.sha256)));
     let committed = receipts.iter().filter(|receipt| receipt.output.is_some());
     let before = committed.max_by(|a, b| a.started_at.cmp(&b.started_at));
@@ -137,7 +140,11 @@ pub async fn preview(engine: &Engine, plan: &Plan, model: &str) -> Result<Previe
         Some(_) => None,
         None => Some(FeatureQuery::new(engine, plan, &plan.sql, windows.span()?).await?),
     };
-    let encoding = models::lookup(&spec.model.algorithm)?.encoding();
+    let size = match (size, &training) {
+        (Some(size), _) => size,
+        (None, Some(training)) => training.model_to_score(&spec.model)?,
+        (None, None) => ModelToScore::default(),
+    };
     let rule = SegmentRule::of(&spec.model, &query.schema())?;
     Ok(Preview {
         job: spec.name.clone(),
@@ -146,10 +153,8 @@ pub async fn preview(engine: &Engine, plan: &Plan, model: &str) -> Result<Previe
         tables: tables(plan, &query, before),
         reads: reads(&query),
         training_reads: training.as_ref().map(reads),
-        predicted: query.scoring_takes(engine)?,
-        training_predicted: training
-            .map(|query| query.training_takes(engine, encoding, spec.model.search.is_some()))
-            .transpose()?,
+        predicted: query.scoring_takes(engine, size)?,
+        training_predicted: training.map(|query| query.training_takes(engine, &spec.model)).transpose()?,
         memory_limit_bytes: engine.memory_bytes,
         train: windows.train.to_string(),
         test: windows.test.to_string(),
@@ -204,11 +209,11 @@ pub async fn features_sql(engine: &Engine, plan: &Plan) -> Result<String> {
 }
 
 /// The model, or `None` where there is none yet; a wrong name is an error.
-async fn resolved(plan: &Plan, model: &str) -> Result<Option<ModelVersion>> {
+async fn resolved(plan: &Plan, model: &str) -> Result<Option<Described>> {
     let registry = Registry::new(&plan.home);
     let name = plan.job.spec.name.as_str();
     match registry.resolve(name, model).await {
-        Ok(version) => Ok(Some(registry.describe(name, version).await?.version)),
+        Ok(version) => Ok(Some(registry.describe(name, version).await?)),
         Err(error) if error.kind() == ErrorKind::Usage && model == super::CHAMPION => Ok(None),
         Err(error) => Err(error),
     }

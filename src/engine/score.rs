@@ -9,6 +9,7 @@ use super::artifact::other_features;
 use super::content::ContentHash;
 use super::duplicates::KeyBits;
 use super::features::FeatureQuery;
+use super::forecast::ModelToScore;
 use super::pipeline::{Passed, Promise, Scorer, score_all};
 use super::predictions::{Predictions, Slice, Staged};
 use super::publish::{Published, Publisher, Target, check_columns, key_columns};
@@ -24,7 +25,7 @@ use crate::lookup::Sealed;
 use crate::memory::trim;
 use crate::plan::Plan;
 use crate::query::file_rows;
-use crate::registry::{LoadedModel, Registry};
+use crate::registry::LoadedModel;
 use arrow::datatypes::SchemaRef;
 use futures::TryStreamExt;
 use serde_json::json;
@@ -63,7 +64,7 @@ pub async fn score(engine: &Engine, plan: &Plan, options: &ScoreOptions) -> Reco
 /// where another run has committed or published in the meantime.
 pub async fn score_in(engine: &Engine, plan: &Plan, options: &ScoreOptions, run: &mut Run) -> Result<()> {
     run.steps.begin("model");
-    let registry = Registry::new(&plan.home);
+    let registry = engine.registry(&plan.home);
     let name = plan.job.spec.name.as_str();
     let version = registry.resolve(name, &options.model).await?;
     let model = registry.load(name, version).await?;
@@ -303,7 +304,9 @@ impl Scoring<'_> {
         run.identify(fingerprint);
         run.receipt.bytes_read = query.bytes();
         run.receipt.polars = query.reads();
-        run.expect(query.scoring_takes(self.engine)?);
+        let segments = model.artifact.segments.as_ref().map_or(0, |segments| segments.models);
+        let size = ModelToScore { payload_bytes: model.payload_bytes, segments };
+        run.expect(query.scoring_takes(self.engine, size)?);
         run.steps.begin("score");
         let imported = model.artifact.origin.is_some();
         let other = if imported { None } else { other_features(plan, &model.artifact.features) };

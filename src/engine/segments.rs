@@ -149,7 +149,7 @@ impl Routes {
                     summary.train_rows += own;
                     add(&mut gains, learned.gains);
                     keys.push(self.keys[index].clone());
-                    models.push(learned.predictor.form().clone());
+                    models.push(learned.predictor.into_form());
                     names.push(key.clone());
                 }
                 Err(error) => {

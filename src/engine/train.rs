@@ -19,11 +19,11 @@ use super::{Engine, Recorded, artifact};
 use crate::error::{Error, ErrorKind, Result, did_you_mean};
 use crate::features::{ClassWeight, EncoderOptions, Encoding, EventTimes, Signature, Split};
 use crate::job::{self, JobSpec};
-use crate::memory::Budget;
+use crate::memory::{Budget, trim};
 use crate::metrics::MetricOptions;
-use crate::models::{self, Predictor};
+use crate::models;
 use crate::plan::{Plan, Windows};
-use crate::registry::{AliasRecord, LoadedModel, ModelVersion, Registry};
+use crate::registry::{AliasRecord, LoadedModel, ModelVersion, Registered, Registry};
 use arrow::datatypes::Schema;
 use futures::TryStreamExt;
 use serde_json::json;
@@ -65,7 +65,7 @@ pub async fn train(engine: &Engine, plan: &Plan, options: TrainOptions) -> (Reco
 }
 
 async fn train_in(engine: &Engine, plan: &Plan, options: TrainOptions, run: &mut Run) -> Result<Trained> {
-    let training = Training { engine, plan, options, registry: Registry::new(&plan.home) };
+    let training = Training { engine, plan, options, registry: engine.registry(&plan.home) };
     let name = plan.job.spec.name.as_str();
     let fingerprint = plan.training_fingerprint()?;
     match training.registry.find_by_fingerprint(name, &fingerprint).await? {
@@ -103,7 +103,7 @@ impl Training<'_> {
         run.receipt.polars = query.reads();
         let recipe = Arc::new(recipe);
         let encoding = recipe.algorithm.encoding();
-        run.expect(query.training_takes(engine, encoding, recipe.search.is_some())?);
+        run.expect(query.training_takes(engine, &plan.job.spec.model)?);
         let fitted = match encoding {
             Encoding::Dense => fit_held(engine, plan, &query, recipe, windows, run).await?,
             Encoding::Native => fit_streamed(engine, plan, &query, recipe, windows, run).await?,
@@ -126,9 +126,13 @@ impl Training<'_> {
             finding => finding,
         };
         run.steps.begin("register");
-        let version = self.registry.register(&artifact, &predictor, &golden).await?;
-        let model = self.registry.load(&version.model, version.version).await?;
-        same_as_before(&model, &predictor)?;
+        let registered = self.registry.register(&artifact, predictor, &golden).await?;
+        trim();
+        if !registered.is_new {
+            let before = &registered.version;
+            same_as_before(&self.registry.load(&before.model, before.version).await?, &registered)?;
+        }
+        let version = registered.version;
         self.challenge(run, &version).await?;
         self.announce(run, version, champion, finding?).await
     }
@@ -203,13 +207,13 @@ impl Training<'_> {
 }
 
 /// With `--force` the registry gives back the version that is there; it must be what was fitted now.
-fn same_as_before(registered: &LoadedModel, fitted: &Predictor) -> Result<()> {
-    if registered.predictor.to_payload()? == fitted.to_payload()? {
+fn same_as_before(before: &LoadedModel, fitted: &Registered) -> Result<()> {
+    if before.is_of(&fitted.payload_sha256)? {
         return Ok(());
     }
     Err(Error::verification("the same inputs gave another model than before")
-        .with("model", &registered.version.model)
-        .with("version", registered.version.version)
+        .with("model", &before.version.model)
+        .with("version", before.version.version)
         .hint("training is deterministic: this is a bug, or the registered model was trained by another build"))
 }
 

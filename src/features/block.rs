@@ -63,11 +63,19 @@ impl FeatureBlock {
 
     /// The first `features` features of only these rows, in this order.
     pub fn take_first(&self, features: usize, rows: &[u32]) -> Self {
-        let mut taken = Self::zeros(rows.len(), features.min(self.features));
-        for feature in 0..taken.features {
-            let from = self.column(feature);
-            for (to, row) in taken.column_mut(feature).iter_mut().zip(rows) {
-                *to = from[*row as usize];
+        Self::gather(features.min(self.features), &[(self, rows)])
+    }
+
+    /// The first `features` features of rows of several blocks, which have as many at least, part after part.
+    pub fn gather(features: usize, parts: &[(&Self, &[u32])]) -> Self {
+        let mut taken = Self::zeros(parts.iter().map(|(_, rows)| rows.len()).sum(), features);
+        for feature in 0..features {
+            let mut places = taken.column_mut(feature).iter_mut();
+            for (block, rows) in parts {
+                let from = block.column(feature);
+                for (row, to) in rows.iter().zip(&mut places) {
+                    *to = from[*row as usize];
+                }
             }
         }
         taken

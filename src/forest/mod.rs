@@ -18,6 +18,7 @@ mod rule;
 mod set;
 mod tree;
 
+pub use cache::Room;
 pub use compiled::{Compiled, Instructions};
 pub use rule::{Comparison, Missing, Precision, Rule, Side, ZERO};
 pub use set::CategorySet;
@@ -25,7 +26,7 @@ pub use tree::{Child, Node, Tree, TreeBuilder};
 
 use crate::error::{Error, Result};
 use crate::features::FeatureBlock;
-use cache::Cache;
+use cache::{Cache, Ready};
 
 /// How the leaf values of the trees become one number an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,8 +143,17 @@ impl Forest {
     /// [`features`](Self::features) features; NaN is a missing value. The forest is compiled as soon
     /// as enough rows were scored for it to pay, which changes no bit.
     pub fn score(&self, block: &FeatureBlock) -> Vec<f64> {
-        match self.cache.compiled(self, block.rows()) {
-            Some(compiled) => compiled.score(self, block),
+        self.score_by(block, self.cache.compiled(self, block.rows(), None))
+    }
+
+    /// The same for one of many forests, whose compiled forms are kept as long as there is room for them.
+    pub fn score_within(&self, block: &FeatureBlock, room: &Room) -> Vec<f64> {
+        self.score_by(block, self.cache.compiled(self, block.rows(), Some(room)))
+    }
+
+    fn score_by(&self, block: &FeatureBlock, ready: Option<Ready<'_>>) -> Vec<f64> {
+        match ready {
+            Some(ready) => ready.form().score(self, block),
             None => block::score(self, block),
         }
     }

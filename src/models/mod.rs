@@ -37,7 +37,7 @@ pub use importance::{Rise, loss_of_row, measured_rows, permutation_importance};
 pub use link::Link;
 pub use predictor::{Form, Linear, Predictor};
 pub use preparation::{Arithmetic, Lookup, Norm, Operation, Preparation, Step};
-pub use segments::Segmented;
+pub use segments::{COMPILED_BYTES, Segmented};
 pub use training::{BinnedSet, TrainingSet};
 
 use crate::error::{Error, Result, did_you_mean};

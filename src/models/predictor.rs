@@ -7,7 +7,7 @@ use super::preparation::Preparation;
 use super::segments::Segmented;
 use crate::error::{Error, Result};
 use crate::features::FeatureBlock;
-use crate::forest::Forest;
+use crate::forest::{Forest, Room};
 use crate::task::Task;
 
 /// How raw scores are computed.
@@ -88,6 +88,14 @@ impl Form {
             Self::Forest(forest) => forest.features() == inputs,
             // Its parts were looked at when they were put together.
             Self::Segmented(segmented) => segmented.features() + segmented.routes() == inputs,
+        }
+    }
+
+    /// The raw scores of all rows, row-major, of one of many forms that share the room for compiled ones.
+    pub(super) fn score_within(&self, block: &FeatureBlock, room: &Room) -> Vec<f64> {
+        match self {
+            Self::Forest(forest) => forest.score_within(block, room),
+            other => other.score(block),
         }
     }
 
@@ -199,6 +207,11 @@ impl Predictor {
         &self.form
     }
 
+    /// The form alone.
+    pub fn into_form(self) -> Form {
+        self.form
+    }
+
     /// What makes predictions of raw scores.
     pub fn link(&self) -> Link {
         self.link
@@ -220,7 +233,23 @@ impl Predictor {
     /// One thread; a caller with many rows splits them into blocks, which changes no bit of the
     /// result. A block of another width than [`features`](Self::features) gives NaN in every place.
     pub fn predict(&self, block: &FeatureBlock) -> Vec<f64> {
-        let mut scores = self.raw(block);
+        self.linked(self.raw(block))
+    }
+
+    /// The predictions of several blocks, as [`predict`](Self::predict) gives them for each. With segments each model
+    /// sees its rows of all blocks at once, which is faster where a block has few rows of each; a thread of a pool
+    /// shares the work with the others.
+    pub fn predict_together(&self, blocks: &[&FeatureBlock]) -> Vec<Vec<f64>> {
+        match &self.form {
+            Form::Segmented(segmented) if blocks.iter().all(|block| block.features() == self.features) => {
+                segmented.score_together(blocks).into_iter().map(|scores| self.linked(scores)).collect()
+            }
+            _ => blocks.iter().map(|block| self.predict(block)).collect(),
+        }
+    }
+
+    /// Makes predictions of raw scores.
+    fn linked(&self, mut scores: Vec<f64>) -> Vec<f64> {
         let width = self.form.scores();
         self.link.apply(&mut scores, width);
         match self.chosen {
@@ -257,6 +286,15 @@ impl Predictor {
     /// Only what the Arrow writer refuses.
     pub fn to_payload(&self) -> Result<Vec<u8>> {
         payload::encode(self)
+    }
+
+    /// The same of a predictor that nobody needs any more; it is gone before the file is there, so that a large one
+    /// takes less memory.
+    ///
+    /// # Errors
+    /// As [`to_payload`](Self::to_payload).
+    pub fn into_payload(self) -> Result<Vec<u8>> {
+        payload::encode_last(self)
     }
 
     /// The predictor in an Arrow IPC file that [`to_payload`](Self::to_payload) wrote.

@@ -4,11 +4,15 @@
 //! model is scored by that model, every other row (a segment never seen or without a model, a missing value) by the
 //! fallback; each of them sees the features before the routes. A block is scored segment by segment: its rows are
 //! grouped by model, each group is a block of its own, which a forest walks or compiles as any other block (see
-//! `forest`), and the scores go back to where their rows were. So the order of rows changes no bit.
+//! `forest`), and the scores go back to where their rows were. So the order of rows changes no bit, and neither does
+//! how many blocks are scored together, which is what makes thousands of segments fast: four rows of a segment cost as
+//! much as eight, since it is its trees that have to come from memory.
 
 use super::Form;
 use crate::error::{Error, Result};
 use crate::features::FeatureBlock;
+use crate::forest::Room;
+use rayon::prelude::*;
 use std::collections::HashMap;
 
 /// The models of the segments, the fallback, and which row is whose.
@@ -22,7 +26,14 @@ pub struct Segmented {
     fallback: Box<Form>,
     /// For each route, what stands so far and the bits of its value: what stands then; at the end, the model.
     steps: Vec<HashMap<(u32, u64), u32>>,
+    /// For compiled forms of the models.
+    room: Room,
 }
+
+/// What compiled forms of all models hold together. A form takes about as much again as its forest.
+pub const COMPILED_BYTES: usize = 64 << 20;
+/// Models that a thread scores before it looks for more.
+const MODELS_AT_ONCE: usize = 8;
 
 /// The bits by which a value is known; the two zeros are one.
 fn bits(value: f64) -> u64 {
@@ -61,7 +72,7 @@ impl Segmented {
                 return wrong("a key stands twice");
             }
         }
-        Ok(Self { features, keys, models, fallback: Box::new(fallback), steps })
+        Ok(Self { features, keys, models, fallback: Box::new(fallback), steps, room: Room::of(COMPILED_BYTES) })
     }
 
     /// How many features each model sees.
@@ -128,33 +139,64 @@ impl Segmented {
 
     /// The raw scores of all rows, row-major.
     pub(super) fn score(&self, block: &FeatureBlock) -> Vec<f64> {
-        let width = self.fallback.scores();
-        let (rows, starts) = grouped(&self.model_of(block), self.models.len() + 1);
-        let mut scores = vec![0.0; block.rows() * width];
-        for (model, range) in starts.windows(2).enumerate().filter(|(_, range)| range[0] < range[1]) {
-            let own = &rows[range[0]..range[1]];
+        self.score_together(&[block]).pop().unwrap_or_default()
+    }
+
+    /// The raw scores of all rows of each block, row-major: as [`score`](Self::score) gives them, but each model sees
+    /// its rows of all blocks at once. A thread of a pool shares the models with the others.
+    pub(super) fn score_together(&self, blocks: &[&FeatureBlock]) -> Vec<Vec<f64>> {
+        let (width, count) = (self.fallback.scores(), self.models.len() + 1);
+        let groups: Vec<Groups> = blocks.iter().map(|block| Groups::new(&self.model_of(block), count)).collect();
+        let score = |model: usize| {
+            let parts = blocks.iter().zip(&groups).map(|(block, groups)| (*block, groups.of(model)));
+            let parts: Vec<(&FeatureBlock, &[u32])> = parts.filter(|(_, rows)| !rows.is_empty()).collect();
+            if parts.is_empty() {
+                return Vec::new();
+            }
             let form = self.models.get(model).unwrap_or(&self.fallback);
-            let values = form.score(&block.take_first(self.features, own));
-            for (row, values) in own.iter().zip(values.chunks_exact(width)) {
-                scores[*row as usize * width..][..width].copy_from_slice(values);
+            form.score_within(&FeatureBlock::gather(self.features, &parts), &self.room)
+        };
+        let values: Vec<Vec<f64>> = match rayon::current_thread_index() {
+            Some(_) if blocks.len() > 1 => (0..count).into_par_iter().with_min_len(MODELS_AT_ONCE).map(score).collect(),
+            _ => (0..count).map(score).collect(),
+        };
+        let mut scores: Vec<Vec<f64>> = blocks.iter().map(|block| vec![0.0; block.rows() * width]).collect();
+        for (model, values) in values.iter().enumerate() {
+            let mut values = values.chunks_exact(width);
+            for (scores, groups) in scores.iter_mut().zip(&groups) {
+                for (row, values) in groups.of(model).iter().zip(&mut values) {
+                    scores[*row as usize * width..][..width].copy_from_slice(values);
+                }
             }
         }
         scores
     }
 }
 
-/// The rows group by group, each in their order, and where each of `groups` groups begins.
-fn grouped(group_of: &[u32], groups: usize) -> (Vec<u32>, Vec<usize>) {
-    let mut starts = vec![0; groups + 1];
-    group_of.iter().for_each(|group| starts[*group as usize + 1] += 1);
-    (0..groups).for_each(|group| starts[group + 1] += starts[group]);
-    let (mut next, mut rows) = (starts.clone(), vec![0; group_of.len()]);
-    for (row, group) in (0_u32..).zip(group_of) {
-        let place = &mut next[*group as usize];
-        rows[*place] = row;
-        *place += 1;
+/// The rows of a block group by group, each in their order.
+struct Groups {
+    rows: Vec<u32>,
+    /// Where each group begins, and the end.
+    starts: Vec<usize>,
+}
+
+impl Groups {
+    fn new(group_of: &[u32], groups: usize) -> Self {
+        let mut starts = vec![0; groups + 1];
+        group_of.iter().for_each(|group| starts[*group as usize + 1] += 1);
+        (0..groups).for_each(|group| starts[group + 1] += starts[group]);
+        let (mut next, mut rows) = (starts.clone(), vec![0; group_of.len()]);
+        for (row, group) in (0_u32..).zip(group_of) {
+            let place = &mut next[*group as usize];
+            rows[*place] = row;
+            *place += 1;
+        }
+        Self { rows, starts }
     }
-    (rows, starts)
+
+    fn of(&self, group: usize) -> &[u32] {
+        &self.rows[self.starts[group]..self.starts[group + 1]]
+    }
 }
 
 #[cfg(test)]
@@ -186,6 +228,13 @@ mod tests {
         let predictor = Predictor::new(Task::Regression, 0, 3, Form::Segmented(segmented), Link::Identity).unwrap();
         assert_eq!(predictor.predict(&block), scores);
         assert_eq!(predictor.fell_back(&block), Some(4));
+        let (one, none) = (block.take(&[6, 0, 3]), FeatureBlock::zeros(0, 3));
+        let together = [scores.to_vec(), vec![], vec![7.0, 30.0, 4.0], scores.to_vec()];
+        assert_eq!(predictor.predict_together(&[&block, &none, &one, &block]), together);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        assert_eq!(pool.install(|| predictor.predict_together(&[&block, &none, &one, &block])), together);
+        let other = FeatureBlock::zeros(1, 2);
+        assert!(predictor.predict_together(&[&block, &other])[1][0].is_nan());
         assert!(predictor.predict(&FeatureBlock::zeros(2, 2)).iter().all(|score| score.is_nan()));
     }
 

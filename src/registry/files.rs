@@ -55,6 +55,20 @@ pub struct LoadedModel {
     pub artifact: Artifact,
     /// Checked against the encoder and the golden predictions.
     pub predictor: Predictor,
+    /// The payload's size.
+    pub payload_bytes: u64,
+    pub(super) payload_sha256: String,
+}
+
+impl LoadedModel {
+    /// Whether its predictor is the one whose payload has this hash (hex). A payload of an older format is one that
+    /// this binary would write in another way.
+    ///
+    /// # Errors
+    /// What encoding the predictor fails with.
+    pub fn is_of(&self, payload_sha256: &str) -> Result<bool> {
+        Ok(self.payload_sha256 == payload_sha256 || sha256(&self.predictor.to_payload()?) == payload_sha256)
+    }
 }
 
 /// Which payload belongs to an artifact.
@@ -67,7 +81,7 @@ pub(super) struct Payload {
 }
 
 impl Payload {
-    fn of(bytes: &[u8]) -> Self {
+    pub fn of(bytes: &[u8]) -> Self {
         let sha256 = sha256(bytes);
         Self { file: file_name(&sha256), bytes: bytes.len() as u64, sha256 }
     }
@@ -100,12 +114,17 @@ pub(super) struct Encoded {
     pub payload_file: String,
 }
 
-/// The files of a model; equal models give equal bytes.
-pub(super) fn encode(artifact: &Artifact, predictor: &Predictor, golden: &Golden) -> Result<Encoded> {
-    let payload_bytes = predictor.to_payload()?;
-    let payload = Payload::of(&payload_bytes);
+/// The payload of a model, which is gone then, and what the artifact says of it; equal models give equal bytes.
+pub(super) fn encode(predictor: Predictor) -> Result<(Bytes, Payload)> {
+    let bytes = predictor.into_payload()?;
+    let payload = Payload::of(&bytes);
+    Ok((bytes.into(), payload))
+}
+
+/// The files of a model whose payload is encoded.
+pub(super) fn seal(artifact: &Artifact, golden: &Golden, (bytes, payload): (Bytes, Payload)) -> Result<Encoded> {
     let sealed = sealed::seal(&Writing { payload: &payload, artifact, golden })?;
-    Ok(Encoded { artifact: sealed.into(), payload: payload_bytes.into(), payload_file: payload.file })
+    Ok(Encoded { artifact: sealed.into(), payload: bytes, payload_file: payload.file })
 }
 
 /// Verifies and reads `artifact.json`.
@@ -142,7 +161,8 @@ pub(super) fn load(described: Described, payload: &[u8]) -> Result<LoadedModel> 
     let predictor = Predictor::from_payload(payload).at("file", &expected.file)?;
     check_fit(&artifact, &predictor)?;
     golden.verify(&artifact.encoder, &predictor)?;
-    Ok(LoadedModel { version, artifact, predictor })
+    let Payload { bytes, sha256, .. } = expected;
+    Ok(LoadedModel { version, artifact, predictor, payload_bytes: bytes, payload_sha256: sha256 })
 }
 
 fn check_fit(artifact: &Artifact, predictor: &Predictor) -> Result<()> {

@@ -32,4 +32,4 @@ mod versions;
 pub use aliases::{Action, AliasRecord, Change};
 pub use artifact::Artifact;
 pub use files::{Described, LoadedModel, ModelVersion};
-pub use versions::Registry;
+pub use versions::{Registered, Registry};

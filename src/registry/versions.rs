@@ -11,6 +11,7 @@ use crate::models::Predictor;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
+use std::sync::Arc;
 
 /// Artifacts read at once when versions are listed.
 const CONCURRENT: usize = 16;
@@ -21,12 +22,32 @@ const TRIES: usize = 1000;
 #[derive(Debug, Clone)]
 pub struct Registry {
     models: Location,
+    /// Whose threads hash, encode and decode; without it one thread does.
+    pool: Option<Arc<rayon::ThreadPool>>,
+}
+
+/// What came of a registration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registered {
+    /// The version.
+    pub version: ModelVersion,
+    /// Whether this registration has written it. It was verified then, as [`Registry::load`] does, from the bytes that
+    /// were written, and these were read back. Else it was there before and was not looked at.
+    pub is_new: bool,
+    /// The hash (hex) of the payload of the predictor that was given; [`LoadedModel::is_of`] compares it.
+    pub payload_sha256: String,
 }
 
 impl Registry {
     /// The registry under `home`; nothing is read or written yet.
     pub fn new(home: &Location) -> Self {
-        Self { models: home.join("models") }
+        Self { models: home.join("models"), pool: None }
+    }
+
+    /// The same registry, which computes on the threads of this pool.
+    #[must_use]
+    pub fn computing_on(self, pool: Arc<rayon::ThreadPool>) -> Self {
+        Self { pool: Some(pool), ..self }
     }
 
     /// The folder of a model.
@@ -42,40 +63,40 @@ impl Registry {
     /// Makes a new version of the model, or gives the one that was trained from the same inputs.
     ///
     /// `rows` are some rows of the training query; up to 16 become golden predictions. Before
-    /// anything is written the model is loaded from the bytes that will be. A lost race takes the next
-    /// number; a crash leaves no version behind.
+    /// anything is written the model is loaded from the bytes that will be, and the predictor that was given is
+    /// gone, so that a large one is not there twice. A lost race takes the next number; a crash leaves no version
+    /// behind.
     ///
     /// # Errors
     /// `usage` for a name that cannot be one; `check` and `verification` for a model that does not
-    /// fit itself; what the store fails with.
-    pub async fn register(
-        &self,
-        artifact: &Artifact,
-        predictor: &Predictor,
-        rows: &RecordBatch,
-    ) -> Result<ModelVersion> {
+    /// fit itself, or a store that gives back other bytes than were written; what the store fails with.
+    pub async fn register(&self, artifact: &Artifact, predictor: Predictor, rows: &RecordBatch) -> Result<Registered> {
         let model = artifact.model.as_str();
         let numbers = self.numbers(model).await?;
         if let Some(known) = self.trained_from(model, &numbers, &artifact.fingerprint).await? {
             self.complete(&known).await?;
-            return Ok(known.version);
+            let (_, payload) = self.compute(move || files::encode(predictor)).await?;
+            return Ok(Registered { version: known.version, is_new: false, payload_sha256: payload.sha256 });
         }
-        let golden = Golden::record(&artifact.encoder, predictor, rows)?;
-        let encoded = files::encode(artifact, predictor, &golden)?;
+        let golden = Golden::record(&artifact.encoder, &predictor, rows)?;
+        let (bytes, payload) = self.compute(move || files::encode(predictor)).await?;
+        let payload_sha256 = payload.sha256.clone();
+        let encoded = files::seal(artifact, &golden, (bytes, payload))?;
         let written = files::describe(model, 0, &encoded.artifact)?;
-        load(written, encoded.payload.clone()).await?;
+        self.verify(written, encoded.payload.clone()).await?;
         let first = numbers.last().map_or(1, |latest| latest + 1);
         for version in (first..).take(TRIES) {
-            if let Some(described) = self.write(model, version, &encoded).await? {
+            if let Some((described, is_new)) = self.write(model, version, &encoded).await? {
                 self.complete(&described).await?;
-                return Ok(described.version);
+                return Ok(Registered { version: described.version, is_new, payload_sha256 });
             }
         }
         Err(Error::conflict("other registrations were always faster").with("model", model))
     }
 
-    /// Writes one version; `None` where the number went to another training.
-    async fn write(&self, model: &str, version: u64, encoded: &Encoded) -> Result<Option<Described>> {
+    /// Writes one version, or gives the one that somebody else has written of the same training, and tells which;
+    /// `None` where the number went to another training.
+    async fn write(&self, model: &str, version: u64, encoded: &Encoded) -> Result<Option<(Described, bool)>> {
         let folder = self.version_folder(model, version)?;
         let ours = folder.join(&encoded.payload_file);
         // Its name is its content: writing it over itself changes nothing, and mends a broken leftover.
@@ -83,13 +104,20 @@ impl Registry {
         let put = folder.join(ARTIFACT).put_if_absent(encoded.artifact.clone()).await?;
         let mine = files::describe(model, version, &encoded.artifact)?;
         if put == Put::Created {
-            return Ok(Some(mine));
+            // Nobody deletes it now that the artifact names it.
+            if ours.get_at_most(encoded.payload.len() as u64).await?.as_ref() != Some(&encoded.payload) {
+                return Err(Error::verification("the store gives back another payload than was written")
+                    .with("file", &ours)
+                    .hint("look at the disk or the bucket, remove the version's folder, and train again"));
+            }
+            self.describe(model, version).await?;
+            return Ok(Some((mine, true)));
         }
         let Ok(theirs) = self.describe(model, version).await else { return Ok(None) };
         if theirs.payload.file != encoded.payload_file {
             ours.delete().await?;
         }
-        Ok((theirs.version.fingerprint == mine.version.fingerprint).then_some(theirs))
+        Ok((theirs.version.fingerprint == mine.version.fingerprint).then_some((theirs, false)))
     }
 
     /// Writes the card, unless it is there; a crash may have come between.
@@ -196,7 +224,25 @@ impl Registry {
                 .with("file", &file)
                 .hint("restore it from a backup, or train the model again")
         })?;
-        load(described, payload).await
+        self.verify(described, payload).await
+    }
+
+    /// Loads a version from its bytes.
+    async fn verify(&self, described: Described, payload: Bytes) -> Result<LoadedModel> {
+        let ModelVersion { model, version, .. } = described.version.clone();
+        let loaded = self.compute(move || files::load(described, &payload)).await;
+        loaded.at("version", version).at("model", model)
+    }
+
+    /// Hashing, encoding and decoding large forests takes seconds, which no I/O thread should be held for.
+    async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        let pool = self.pool.clone();
+        let work = move || match pool {
+            Some(pool) => pool.install(work),
+            None => work(),
+        };
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(|source| Error::failed("reading or writing a model panicked").because(source))?
     }
 
     /// The model card, as it is filed beside the version.
@@ -206,12 +252,4 @@ impl Registry {
     pub async fn card(&self, model: &str, version: u64) -> Result<String> {
         Ok(card::render(&self.describe(model, version).await?))
     }
-}
-
-/// Hashing and decoding a large forest takes seconds, which no I/O thread should be held for.
-async fn load(described: Described, payload: Bytes) -> Result<LoadedModel> {
-    let ModelVersion { model, version, .. } = described.version.clone();
-    let loaded = tokio::task::spawn_blocking(move || files::load(described, &payload)).await;
-    let loaded = loaded.map_err(|source| Error::failed("loading a model panicked").because(source))?;
-    loaded.at("version", version).at("model", model)
 }

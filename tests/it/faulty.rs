@@ -21,6 +21,8 @@ pub enum Fails {
     Before,
     /// It was done, and the answer got lost.
     After,
+    /// Of what is written the first byte gets lost, and nobody is told; no other call fails.
+    Silently,
 }
 
 /// Another store, but for one call.
@@ -49,7 +51,7 @@ impl<S: ObjectStore> Faulty<S> {
 
     async fn call<T: Send>(&self, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
         match (self.is_due(), self.fails) {
-            (false, _) => work.await,
+            (false, _) | (true, Fails::Silently) => work.await,
             (true, Fails::Before) => Err(lost()),
             (true, Fails::After) => work.await.and_then(|_| Err(lost())),
         }
@@ -57,7 +59,7 @@ impl<S: ObjectStore> Faulty<S> {
 
     fn streamed<T: Send + 'static>(&self, work: BoxStream<'static, Result<T>>) -> BoxStream<'static, Result<T>> {
         match (self.is_due(), self.fails) {
-            (false, _) => work,
+            (false, _) | (true, Fails::Silently) => work,
             (true, Fails::Before) => stream::once(async { Err(lost()) }).boxed(),
             (true, Fails::After) => work.chain(stream::once(async { Err(lost()) })).boxed(),
         }
@@ -78,6 +80,11 @@ impl<S: ObjectStore> fmt::Display for Faulty<S> {
 #[async_trait]
 impl<S: ObjectStore> ObjectStore for Faulty<S> {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        if matches!(self.fails, Fails::Silently) {
+            let bytes = Bytes::from(payload);
+            let kept = if self.is_due() { bytes.slice(1..) } else { bytes };
+            return self.inner.put_opts(location, kept.into(), options).await;
+        }
         self.call(self.inner.put_opts(location, payload, options)).await
     }
 

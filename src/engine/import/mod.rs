@@ -81,7 +81,7 @@ pub struct ImportOutcome {
 /// Usage: no such file, something in it that is not supported, features or columns that do not fit. Check: a damaged
 /// file. Verification: predictions that are not those that were expected. What the store fails with.
 pub async fn import(engine: &Engine, request: &ImportRequest) -> Result<ImportOutcome> {
-    let registry = Registry::new(&request.home);
+    let registry = engine.registry(&request.home);
     // A name that can't be one is told before the file is read.
     registry.numbers(&request.model).await?;
     let Some(bytes) = read(&request.file).await? else {
@@ -113,7 +113,8 @@ pub async fn import(engine: &Engine, request: &ImportRequest) -> Result<ImportOu
     let origin = origin(request, &bytes, &model, parity);
     let artifact = artifact(request, &model, &ready.0, &origin);
     let golden = golden::rows(&ready.0, &ready.1, rows.as_deref().map_or(&[], Vec::as_slice))?;
-    let version = registry.register(&artifact, &ready.1, &golden).await?;
+    let (_, predictor) = Arc::unwrap_or_clone(ready);
+    let version = registry.register(&artifact, predictor, &golden).await?.version;
     let champion = alias(engine, &registry, &version, &origin).await?;
     Ok(ImportOutcome { version, artifact, origin, champion })
 }

@@ -48,6 +48,11 @@ impl Cuts {
         Some(cuts)
     }
 
+    /// What its lists hold in memory, in bytes.
+    pub fn own_bytes(&self) -> usize {
+        self.padded.len() * size_of::<f64>() + self.starts.len() * size_of::<u16>()
+    }
+
     /// Takes a grid of so many buckets if it saves halvings.
     fn lay_grid(&mut self, low: f64, high: f64, buckets: usize) {
         let top = (buckets - 1) as f64;

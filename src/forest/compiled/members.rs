@@ -23,6 +23,13 @@ pub(super) enum Test {
     Large(Vec<i8>),
 }
 
+impl Member {
+    /// What it holds in memory, in bytes.
+    pub fn own_bytes(&self) -> usize {
+        size_of::<Self>() + if let Test::Large(classes) = &self.test { classes.len() } else { 0 }
+    }
+}
+
 impl Test {
     /// The test for up to 256 classes.
     pub fn small(members: &[bool]) -> Self {

@@ -92,6 +92,12 @@ impl Compiled {
         Some(Self { kernel, sources: plan.sources, programs, filled: filled[0], columns })
     }
 
+    /// What it holds in memory, in bytes, but for what the allocator adds.
+    pub fn bytes(&self) -> usize {
+        let sources: usize = self.sources.iter().map(Source::own_bytes).sum();
+        sources + self.programs.iter().map(Program::own_bytes).sum::<usize>()
+    }
+
     /// The raw scores of all rows, row-major, as [`Forest::score`]; `forest` is the one that was compiled.
     pub fn score(&self, forest: &Forest, block: &FeatureBlock) -> Vec<f64> {
         let (rows, outputs) = (block.rows(), forest.outputs());

@@ -35,6 +35,12 @@ pub(super) struct Parted {
 }
 
 impl Parted {
+    /// What its lists hold in memory, in bytes.
+    pub fn own_bytes(&self) -> usize {
+        let steps = self.parts.iter().map(|part| size_of::<Part>() + part.steps.len() * size_of::<Step>());
+        steps.sum::<usize>() + self.tables.iter().map(|(_, values)| values.len() * size_of::<f64>()).sum::<usize>()
+    }
+
     /// A tree of fewer than 32,768 leaves in parts, whose roots have one leaf in `below`.
     pub fn new(tree: &Tree, outputs: usize, below: &[usize], plan: &mut Plan, members: &mut Vec<Member>) -> Self {
         let mut hangs = vec![START; tree.nodes().len()];

@@ -19,6 +19,19 @@ pub(super) struct Program {
     pub body: Body,
 }
 
+impl Program {
+    /// What it holds in memory, in bytes.
+    pub fn own_bytes(&self) -> usize {
+        let table =
+            |table: &LeafTable| size_of::<LeafTable>() + table.values.len() * size_of::<f64>() + table.planes.len();
+        let body = match &self.body {
+            Body::Whole(steps, tables) => steps.len() * size_of::<Step>() + tables.iter().map(table).sum::<usize>(),
+            Body::Parted(tree) => tree.own_bytes(),
+        };
+        size_of::<Self>() + self.members.iter().map(Member::own_bytes).sum::<usize>() + body
+    }
+}
+
 /// How a tree is walked.
 #[derive(Debug, Clone)]
 pub(super) enum Body {

@@ -89,6 +89,15 @@ pub(super) enum Codes {
 }
 
 impl Source {
+    /// What it holds in memory, in bytes.
+    pub fn own_bytes(&self) -> usize {
+        let codes = match &self.codes {
+            Codes::Ranks(cuts) => cuts.own_bytes(),
+            Codes::Classes(classes) => classes.codes.len() * size_of::<u32>() + classes.table.len() * size_of::<u16>(),
+        };
+        size_of::<Self>() + codes + self.bytes.len() * size_of::<(Bytes, u32)>()
+    }
+
     /// The bank in which a boundary lies, and the byte up to which values go left there.
     pub fn byte_of(place: u16) -> (u16, i8) {
         let within = usize::from(place) % BANK;

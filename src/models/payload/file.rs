@@ -111,51 +111,35 @@ pub(super) struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     /// The next column, of 32-bit numbers.
-    pub fn i32s(&mut self) -> Result<Vec<i32>> {
-        self.values(Some(self.rows), i32::from_le_bytes)
+    pub fn i32s(&mut self) -> Result<&'a [[u8; 4]]> {
+        self.numbers(Some(self.rows), Some(self.rows))
     }
 
-    /// The next column, of lists.
-    pub fn u32_lists(&mut self) -> Result<Vec<Vec<u32>>> {
-        self.lists(u32::from_le_bytes)
+    /// The next column, of lists of 32-bit numbers.
+    pub fn u32_lists(&mut self) -> Result<Lists<'a, 4>> {
+        self.lists()
     }
 
-    /// The next column, of lists.
-    pub fn f64_lists(&mut self) -> Result<Vec<Vec<f64>>> {
-        self.lists(f64::from_le_bytes)
+    /// The next column, of lists of `f64`.
+    pub fn f64_lists(&mut self) -> Result<Lists<'a, 8>> {
+        self.lists()
     }
 
-    fn lists<T: Copy, const N: usize>(&mut self, convert: fn([u8; N]) -> T) -> Result<Vec<Vec<T>>> {
-        let offsets = self.offsets()?;
-        let values = self.values(None, convert)?;
-        let list = |pair: &[i32]| {
-            let start = usize::try_from(pair[0]).ok()?;
-            let end = usize::try_from(pair[1]).ok()?;
-            values.get(start..end).map(<[T]>::to_vec)
-        };
-        // Lists that follow each other cannot be larger than the file, however often it says so.
-        let ordered = offsets.first() == Some(&0) && offsets.is_sorted();
-        let lists: Option<Vec<Vec<T>>> = offsets.windows(2).map(list).collect();
-        lists.filter(|_| ordered).ok_or_else(|| broken("a list lies outside its values"))
-    }
-
-    /// The offsets of a list column: one more than rows.
-    fn offsets(&mut self) -> Result<Vec<i32>> {
+    fn lists<const N: usize>(&mut self) -> Result<Lists<'a, N>> {
         let count = self.rows.checked_add(1).ok_or_else(|| broken("it has too many rows"))?;
-        self.numbers(Some(self.rows), Some(count), i32::from_le_bytes)
-    }
-
-    fn values<T, const N: usize>(&mut self, rows: Option<usize>, convert: fn([u8; N]) -> T) -> Result<Vec<T>> {
-        self.numbers(rows, rows, convert)
+        let offsets: &[[u8; 4]] = self.numbers(Some(self.rows), Some(count))?;
+        let values = self.numbers(None, None)?;
+        // Lists that follow each other cannot be larger than the file, however often it says so.
+        let ordered = offsets.is_sorted_by_key(|offset| i32::from_le_bytes(*offset));
+        let last = offsets.last().and_then(|last| usize::try_from(i32::from_le_bytes(*last)).ok());
+        if !ordered || offsets.first() != Some(&[0; 4]) || last.is_none_or(|last| last > values.len()) {
+            return Err(broken("a list lies outside its values"));
+        }
+        Ok(Lists { offsets, values })
     }
 
     /// The second buffer of the next node, after that of nulls; `None` takes the count of the node.
-    fn numbers<T, const N: usize>(
-        &mut self,
-        length: Option<usize>,
-        count: Option<usize>,
-        convert: fn([u8; N]) -> T,
-    ) -> Result<Vec<T>> {
+    fn numbers<const N: usize>(&mut self, length: Option<usize>, count: Option<usize>) -> Result<&'a [[u8; N]]> {
         let nodes = self.batch.nodes().filter(|nodes| self.node < nodes.len());
         let node = nodes.map(|nodes| *nodes.get(self.node)).ok_or_else(|| broken("a column is missing"))?;
         let own = usize::try_from(node.length()).map_err(|_| broken("a column's length is below 0"))?;
@@ -169,7 +153,27 @@ impl<'a> Columns<'a> {
         let bytes = part(self.body, buffer.offset(), buffer.length()).ok_or_else(|| broken("a buffer lies outside"))?;
         let wanted = count.unwrap_or(own).checked_mul(N).and_then(|length| bytes.get(..length));
         let wanted = wanted.ok_or_else(|| broken("a buffer is too short"))?;
-        let (chunks, _) = wanted.as_chunks::<N>();
-        Ok(chunks.iter().map(|chunk| convert(*chunk)).collect())
+        Ok(wanted.as_chunks::<N>().0)
+    }
+}
+
+/// The lists of a column where they stand in the file: stretches of one array of little-endian numbers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lists<'a, const N: usize> {
+    /// Where each list begins and the last one ends; checked: from 0 on, ascending, inside the values.
+    offsets: &'a [[u8; 4]],
+    values: &'a [[u8; N]],
+}
+
+impl<'a, const N: usize> Lists<'a, N> {
+    /// How many lists.
+    pub fn len(&self) -> usize {
+        self.offsets.len().saturating_sub(1)
+    }
+
+    /// The list of this number, below [`len`](Self::len).
+    pub fn get(&self, index: usize) -> &'a [[u8; N]] {
+        let at = |index: usize| i32::from_le_bytes(self.offsets[index]) as usize;
+        &self.values[at(index)..at(index + 1)]
     }
 }

@@ -4,12 +4,14 @@
 //! but one may be a constant, whose numbers stand in the header. The header says how many rows are each model's.
 
 use super::file::{self, Column};
-use super::{OUTPUTS, output_arrays, read_outputs, trees};
+use super::trees::{self, Trees};
+use super::{OUTPUTS, in_order, output_arrays, read_outputs};
 use crate::error::{Error, Result};
 use crate::forest::{Aggregation, Forest, Tree};
 use crate::models::{Form, Linear, Segmented};
 use arrow::array::ArrayRef;
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 
 /// The lists of a column hold at most so many values.
 const LONGEST: usize = i32::MAX as usize;
@@ -70,14 +72,14 @@ pub(super) fn encode(segmented: &Segmented) -> Result<Encoded> {
                 .with("limit", LONGEST)
                 .hint("use fewer or smaller trees, or raise segment_min_rows"));
         }
-        (trees::COLUMNS, trees::arrays(&own))
+        (trees::COLUMNS, trees::arrays(&own)?)
     } else {
         let intercepts: Vec<f64> = linear.iter().flat_map(|own| own.intercepts.iter().copied()).collect();
         let coefficients: Vec<Vec<f64>> = linear.iter().flat_map(|own| own.coefficients.iter().cloned()).collect();
         if coefficients.iter().map(Vec::len).sum::<usize>() > LONGEST {
             return Err(Error::failed("the coefficients of all segments together are too many").with("limit", LONGEST));
         }
-        (OUTPUTS, output_arrays(&intercepts, &coefficients))
+        (OUTPUTS, output_arrays(&intercepts, &coefficients)?)
     };
     let header = SegmentsHeader {
         features: segmented.features(),
@@ -108,60 +110,81 @@ fn header_of(form: &Form) -> Result<ModelHeader> {
 
 /// The models in a file of this version.
 pub(super) fn decode(file: &file::File<'_>, version: u32, header: SegmentsHeader) -> Result<Segmented> {
-    let all = || header.models.iter().chain([&header.fallback]);
-    let none = Rows {
-        intercepts: Vec::new().into_iter(),
-        coefficients: Vec::new().into_iter(),
-        trees: Vec::new().into_iter(),
-    };
-    let mut rows = if all().any(|model| matches!(model, ModelHeader::Linear(_))) {
-        let (intercepts, coefficients) = read_outputs(file)?;
-        Rows { intercepts: intercepts.into_iter(), coefficients: coefficients.into_iter(), ..none }
-    } else if all().any(|model| matches!(model, ModelHeader::Forest { trees, .. } if *trees > 0)) {
-        Rows { trees: trees::read(file, version)?.into_iter(), ..none }
+    let SegmentsHeader { features, keys, fallback, models } = header;
+    let all: Vec<ModelHeader> = std::iter::once(fallback).chain(models).collect();
+    let mut forms = if all.iter().any(|model| matches!(model, ModelHeader::Linear(_))) {
+        linear(file, all)?
+    } else if all.iter().any(|model| matches!(model, ModelHeader::Forest { trees, .. } if *trees > 0)) {
+        forests(Some(&Trees::open(file, version)?), features, &all)?
     } else {
         // A column without rows has no offsets that could be read.
-        none
+        forests(None, features, &all)?
     };
-    let fallback = rows.form(header.fallback, header.features)?;
-    let models = header.models.into_iter().map(|model| rows.form(model, header.features)).collect::<Result<_>>()?;
-    if rows.trees.len() + rows.intercepts.len() + rows.coefficients.len() > 0 {
-        return Err(file::broken("its columns have rows of no model"));
-    }
-    Segmented::new(header.features, header.keys, models, fallback)
+    let models = forms.split_off(1);
+    let fallback = forms.pop().ok_or_else(missing)?;
+    Segmented::new(features, keys, models, fallback)
 }
 
-/// The rows that belong to models which were not read yet.
-struct Rows {
-    intercepts: std::vec::IntoIter<f64>,
-    coefficients: std::vec::IntoIter<Vec<f64>>,
-    trees: std::vec::IntoIter<Tree>,
+fn missing() -> Error {
+    file::broken("its columns lack rows of a model")
 }
 
-impl Rows {
-    fn form(&mut self, header: ModelHeader, features: usize) -> Result<Form> {
-        let missing = || file::broken("its columns lack rows of a model");
-        Ok(match header {
+fn left_over() -> Error {
+    file::broken("its columns have rows of no model")
+}
+
+/// Models of coefficients, each with the rows after those of the model before it.
+fn linear(file: &file::File<'_>, headers: Vec<ModelHeader>) -> Result<Vec<Form>> {
+    let (intercepts, coefficients) = read_outputs(file)?;
+    let (mut intercepts, mut coefficients) = (intercepts.into_iter(), coefficients.into_iter());
+    let mut forms = Vec::with_capacity(headers.len());
+    for header in headers {
+        forms.push(match header {
             ModelHeader::Constant(scores) => Form::Constant(scores),
-            ModelHeader::Linear(outputs) => {
-                if outputs > self.intercepts.len().min(self.coefficients.len()) {
-                    return Err(missing());
-                }
-                let coefficients = self.coefficients.by_ref().take(outputs).collect();
-                Form::Linear(Linear { coefficients, intercepts: self.intercepts.by_ref().take(outputs).collect() })
+            ModelHeader::Linear(outputs) if outputs <= intercepts.len().min(coefficients.len()) => {
+                Form::Linear(Linear {
+                    coefficients: coefficients.by_ref().take(outputs).collect(),
+                    intercepts: intercepts.by_ref().take(outputs).collect(),
+                })
             }
-            ModelHeader::Forest { aggregation, base, trees } => {
-                if trees > self.trees.len() {
-                    return Err(missing());
-                }
-                let aggregation = match aggregation {
-                    Joined::Average => Aggregation::Average,
-                    Joined::Sum => Aggregation::Sum,
-                    Joined::Minimum => Aggregation::Minimum,
-                    Joined::Maximum => Aggregation::Maximum,
-                };
-                Form::Forest(Forest::new(features, base, aggregation, self.trees.by_ref().take(trees).collect())?)
-            }
-        })
+            ModelHeader::Linear(_) | ModelHeader::Forest { .. } => return Err(missing()),
+        });
     }
+    if intercepts.len() + coefficients.len() > 0 { Err(left_over()) } else { Ok(forms) }
+}
+
+/// Models of trees (where any has one), each with the rows after those of the model before it; read side by side.
+fn forests(trees: Option<&Trees<'_>>, features: usize, headers: &[ModelHeader]) -> Result<Vec<Form>> {
+    let mut starts = Vec::with_capacity(headers.len());
+    let mut end = 0_usize;
+    for header in headers {
+        starts.push(end);
+        if let ModelHeader::Forest { trees: own, .. } = header {
+            end = end.checked_add(*own).ok_or_else(missing)?;
+        }
+    }
+    match end.cmp(&trees.map_or(0, Trees::len)) {
+        Ordering::Less => return Err(left_over()),
+        Ordering::Greater => return Err(missing()),
+        Ordering::Equal => {}
+    }
+    in_order(headers.len(), 1, |model| match (&headers[model], trees) {
+        (ModelHeader::Constant(scores), _) => Ok(Form::Constant(scores.clone())),
+        (ModelHeader::Linear(_), _) => Err(missing()),
+        (ModelHeader::Forest { aggregation, base, trees: own }, rows) => {
+            let mut trees = Vec::with_capacity(*own);
+            if let Some(rows) = rows {
+                for tree in starts[model]..starts[model] + own {
+                    trees.push(rows.tree(tree)?);
+                }
+            }
+            let aggregation = match aggregation {
+                Joined::Average => Aggregation::Average,
+                Joined::Sum => Aggregation::Sum,
+                Joined::Minimum => Aggregation::Minimum,
+                Joined::Maximum => Aggregation::Maximum,
+            };
+            Ok(Form::Forest(Forest::new(features, base.clone(), aggregation, trees)?))
+        }
+    })
 }

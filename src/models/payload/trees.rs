@@ -12,8 +12,8 @@
 //!
 //! Version 1 had neither rules nor sets: every split was `x <= threshold` in `f64`, NaN to the right.
 
-use super::file::{self, Column, Columns};
-use super::{float_lists, whole_lists};
+use super::file::{self, Column, Columns, Lists};
+use super::{float_lists, in_order, whole_lists};
 use crate::error::Result;
 use crate::forest::{CategorySet, Child, Comparison, Missing, Node, Precision, Rule, Side, Tree};
 use arrow::array::{ArrayRef, Int32Array};
@@ -92,88 +92,134 @@ fn read_rule(code: u32, number: f64) -> Result<(Rule, Missing)> {
     Ok((rule, *missing))
 }
 
-/// The columns of these trees.
-pub(super) fn arrays(trees: &[&Tree]) -> Vec<ArrayRef> {
-    let outputs = trees.iter().map(|tree| tree.output().map_or(-1, |output| output as i32));
-    let of_nodes =
-        |field: fn(&Node) -> u32| whole_lists(trees.iter().map(|tree| tree.nodes().iter().map(field).collect()));
-    let of_words = |field: fn(&(u32, u64)) -> u32| {
-        whole_lists(trees.iter().map(|tree| tree.sets().iter().flat_map(CategorySet::words).map(field).collect()))
+/// The columns of these trees, made side by side on the pool that calls.
+///
+/// # Errors
+/// More numbers than the offsets of a column can tell.
+pub(super) fn arrays(trees: &[&Tree]) -> Result<Vec<ArrayRef>> {
+    let of_nodes = |field: fn(&Node) -> u32| {
+        whole_lists(trees, |tree| tree.nodes().len(), |tree, out| out.extend(tree.nodes().iter().map(field)))
     };
-    let thresholds: Vec<Vec<f64>> =
-        trees.iter().map(|tree| tree.nodes().iter().map(|node| rule_of(node).1).collect()).collect();
-    vec![
-        Arc::new(Int32Array::from_iter_values(outputs)),
-        of_nodes(|node| node.feature),
-        of_nodes(|node| rule_of(node).0),
-        float_lists(thresholds.iter().map(Vec::as_slice)),
-        of_nodes(|node| node.left.bits()),
-        of_nodes(|node| node.right.bits()),
-        float_lists(trees.iter().map(|tree| tree.leaves())),
-        whole_lists(trees.iter().map(|tree| tree.sets().iter().map(|set| set.words().len() as u32).collect())),
-        of_words(|(place, _)| *place),
-        of_words(|(_, bits)| *bits as u32),
-        of_words(|(_, bits)| (bits >> 32) as u32),
-    ]
+    let words = |tree: &&Tree| tree.sets().iter().map(|set| set.words().len()).sum::<usize>();
+    let of_words = |field: fn(&(u32, u64)) -> u32| {
+        whole_lists(trees, words, |tree, out| {
+            out.extend(tree.sets().iter().flat_map(CategorySet::words).map(field));
+        })
+    };
+    in_order(COLUMNS.len(), 1, |column| match COLUMNS[column].0 {
+        "output" => {
+            let outputs = trees.iter().map(|tree| tree.output().map_or(-1, |output| output as i32));
+            Ok(Arc::new(Int32Array::from_iter_values(outputs)) as ArrayRef)
+        }
+        "feature" => of_nodes(|node| node.feature),
+        "rule" => of_nodes(|node| rule_of(node).0),
+        "threshold" => {
+            let values = |tree: &&Tree, out: &mut Vec<f64>| out.extend(tree.nodes().iter().map(|node| rule_of(node).1));
+            float_lists(trees, |tree| tree.nodes().len(), values)
+        }
+        "left" => of_nodes(|node| node.left.bits()),
+        "right" => of_nodes(|node| node.right.bits()),
+        "leaves" => float_lists(trees, |tree| tree.leaves().len(), |tree, out| out.extend_from_slice(tree.leaves())),
+        "set_words" => {
+            let values = |tree: &&Tree, out: &mut Vec<u32>| {
+                out.extend(tree.sets().iter().map(|set| set.words().len() as u32));
+            };
+            whole_lists(trees, |tree| tree.sets().len(), values)
+        }
+        "set_places" => of_words(|(place, _)| *place),
+        "set_low" => of_words(|(_, bits)| *bits as u32),
+        _ => of_words(|(_, bits)| (bits >> 32) as u32),
+    })
 }
 
-/// The trees in a file of this version, their shapes checked; [`Forest::new`](crate::forest::Forest::new) checks
-/// the rest.
-pub(super) fn read(file: &file::File<'_>, version: u32) -> Result<Vec<Tree>> {
-    let first = version == 1;
-    let mut columns: Columns<'_> = file.columns(if first { FIRST } else { COLUMNS })?;
-    let outputs = columns.i32s()?;
-    let features = columns.u32_lists()?;
-    let rules = if first { features.iter().map(|own| vec![0; own.len()]).collect() } else { columns.u32_lists()? };
-    let thresholds = columns.f64_lists()?;
-    let left = columns.u32_lists()?;
-    let right = columns.u32_lists()?;
-    let leaves = columns.f64_lists()?;
-    let sets = if first { vec![Vec::new(); outputs.len()] } else { read_sets(&mut columns)? };
-    let mut trees = Vec::with_capacity(outputs.len());
-    for (tree, (leaves, sets)) in leaves.into_iter().zip(sets).enumerate() {
-        let count = features[tree].len();
-        if [rules[tree].len(), thresholds[tree].len(), left[tree].len(), right[tree].len()] != [count; 4] {
+/// The trees in a file, read one by one: each is made of stretches of the columns, without a copy of them.
+pub(super) struct Trees<'a> {
+    outputs: &'a [[u8; 4]],
+    features: Lists<'a, 4>,
+    /// `None` in version 1: all are 0.
+    rules: Option<Lists<'a, 4>>,
+    thresholds: Lists<'a, 8>,
+    left: Lists<'a, 4>,
+    right: Lists<'a, 4>,
+    leaves: Lists<'a, 8>,
+    /// Words of each set, places, low and high bits; `None` in version 1.
+    sets: Option<[Lists<'a, 4>; 4]>,
+}
+
+impl<'a> Trees<'a> {
+    /// The columns of a file of this version.
+    pub fn open(file: &file::File<'a>, version: u32) -> Result<Self> {
+        let first = version == 1;
+        let mut columns: Columns<'_> = file.columns(if first { FIRST } else { COLUMNS })?;
+        Ok(Self {
+            outputs: columns.i32s()?,
+            features: columns.u32_lists()?,
+            rules: if first { None } else { Some(columns.u32_lists()?) },
+            thresholds: columns.f64_lists()?,
+            left: columns.u32_lists()?,
+            right: columns.u32_lists()?,
+            leaves: columns.f64_lists()?,
+            sets: match first {
+                true => None,
+                false => Some([columns.u32_lists()?, columns.u32_lists()?, columns.u32_lists()?, columns.u32_lists()?]),
+            },
+        })
+    }
+
+    /// How many trees.
+    pub fn len(&self) -> usize {
+        self.outputs.len()
+    }
+
+    /// The tree of this number, below [`len`](Self::len), its shape checked;
+    /// [`Forest::new`](crate::forest::Forest::new) checks the rest.
+    pub fn tree(&self, index: usize) -> Result<Tree> {
+        let features = self.features.get(index);
+        let rules = self.rules.map(|rules| rules.get(index));
+        let thresholds = self.thresholds.get(index);
+        let (left, right) = (self.left.get(index), self.right.get(index));
+        let lengths = [rules.map_or(features.len(), <[_]>::len), thresholds.len(), left.len(), right.len()];
+        if lengths != [features.len(); 4] {
             return Err(file::broken("the columns of a tree differ in length"));
         }
-        let node = |index: usize| {
-            let (rule, missing) = read_rule(rules[tree][index], thresholds[tree][index])?;
-            let [left, right] = [&left, &right].map(|side| Child::from_bits(side[tree][index]));
-            Ok(Node { feature: features[tree][index], rule, missing, left, right })
-        };
-        let output = match outputs[tree] {
+        let mut nodes = Vec::with_capacity(features.len());
+        for (node, feature) in features.iter().enumerate() {
+            let rule = rules.map_or(0, |rules| u32::from_le_bytes(rules[node]));
+            let (rule, missing) = read_rule(rule, f64::from_le_bytes(thresholds[node]))?;
+            let [left, right] = [left[node], right[node]].map(|child| Child::from_bits(u32::from_le_bytes(child)));
+            nodes.push(Node { feature: u32::from_le_bytes(*feature), rule, missing, left, right });
+        }
+        let output = match i32::from_le_bytes(self.outputs[index]) {
             -1 => None,
             output => Some(u32::try_from(output).map_err(|_| file::broken("a tree adds to an output below 0"))?),
         };
-        trees.push(Tree::from_parts(output, (0..count).map(node).collect::<Result<_>>()?, leaves, sets));
+        let leaves = self.leaves.get(index).iter().map(|leaf| f64::from_le_bytes(*leaf)).collect();
+        let sets = match &self.sets {
+            Some(columns) => read_sets(columns.map(|column| column.get(index)))?,
+            None => Vec::new(),
+        };
+        Ok(Tree::from_parts(output, nodes, leaves, sets))
     }
-    Ok(trees)
 }
 
-/// The category sets of each tree.
-fn read_sets(columns: &mut Columns<'_>) -> Result<Vec<Vec<CategorySet>>> {
-    let words = columns.u32_lists()?;
-    let (places, low, high) = (columns.u32_lists()?, columns.u32_lists()?, columns.u32_lists()?);
-    let mut trees = Vec::with_capacity(words.len());
-    for (tree, counts) in words.iter().enumerate() {
-        let count = places[tree].len();
-        if [low[tree].len(), high[tree].len()] != [count; 2] {
-            return Err(file::broken("the columns of category sets differ in length"));
-        }
-        let word =
-            |index: usize| (places[tree][index], u64::from(low[tree][index]) | u64::from(high[tree][index]) << 32);
-        let mut start = 0_usize;
-        let mut sets = Vec::with_capacity(counts.len());
-        for own in counts {
-            let end = start.saturating_add(*own as usize);
-            let set = if end <= count { CategorySet::from_words((start..end).map(word).collect()) } else { None };
-            sets.push(set.ok_or_else(|| file::broken("a category set is malformed"))?);
-            start = end;
-        }
-        if start != count {
-            return Err(file::broken("words belong to no category set"));
-        }
-        trees.push(sets);
+/// The category sets of one tree: words of each set, places, low and high bits.
+fn read_sets([words, places, low, high]: [&[[u8; 4]]; 4]) -> Result<Vec<CategorySet>> {
+    let count = places.len();
+    if [low.len(), high.len()] != [count; 2] {
+        return Err(file::broken("the columns of category sets differ in length"));
     }
-    Ok(trees)
+    let bits = |half: &[[u8; 4]], index: usize| u64::from(u32::from_le_bytes(half[index]));
+    let word = |index: usize| (u32::from_le_bytes(places[index]), bits(low, index) | bits(high, index) << 32);
+    let mut start = 0_usize;
+    let mut sets = Vec::with_capacity(words.len());
+    for own in words {
+        let end = start.saturating_add(u32::from_le_bytes(*own) as usize);
+        let set = if end <= count { CategorySet::from_words((start..end).map(word).collect()) } else { None };
+        sets.push(set.ok_or_else(|| file::broken("a category set is malformed"))?);
+        start = end;
+    }
+    if start != count {
+        return Err(file::broken("words belong to no category set"));
+    }
+    Ok(sets)
 }

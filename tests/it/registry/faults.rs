@@ -78,3 +78,20 @@ async fn again(registry: &Registry) {
         }
     }
 }
+
+#[tokio::test]
+async fn a_store_that_keeps_other_bytes_is_found_when_a_version_is_registered() {
+    let mut found = Vec::new();
+    for failing in 1..=8 {
+        let store = Arc::new(Faulty::new(InMemory::new(), Fails::Silently, failing));
+        let url = Url::parse("memory://test/home").unwrap();
+        let registry = Registry::new(&Location::with_store(url, store, Path::from("home")));
+        if let Err(error) = register(&registry, &Trained::new("card_fraud", "print")).await {
+            assert_eq!(error.kind(), ErrorKind::Verification, "{error}");
+            found.push(error.message().to_owned());
+        }
+    }
+    // Of three files that are written the payload and the artifact count; the card is rendered anew by who reads it.
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].contains("another payload than was written"), "{found:?}");
+}

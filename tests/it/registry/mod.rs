@@ -64,7 +64,7 @@ impl Home {
 }
 
 async fn register(registry: &Registry, trained: &Trained) -> Result<ModelVersion, Error> {
-    registry.register(&trained.artifact, &trained.predictor, &trained.rows).await
+    registry.register(&trained.artifact, trained.predictor.clone(), &trained.rows).await.map(|made| made.version)
 }
 
 fn change(by: &str) -> Change {

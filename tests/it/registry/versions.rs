@@ -3,6 +3,7 @@
 use super::models::{Trained, rows};
 use super::{Home, block_on, register, together};
 use lakemill::error::{Error, ErrorKind};
+use std::sync::Arc;
 
 #[tokio::test]
 async fn a_loaded_model_is_the_one_that_was_registered() -> Result<(), Error> {
@@ -51,6 +52,29 @@ async fn a_training_is_registered_once() -> Result<(), Error> {
     assert_eq!(home.registry.find_by_fingerprint("card_fraud", "print 3").await?.unwrap().version, 3);
     assert_eq!(home.registry.find_by_fingerprint("card_fraud", "print 4").await?, None);
     assert_eq!(home.registry.find_by_fingerprint("unheard_of", "print 4").await?, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_registration_tells_whether_the_same_was_there() -> Result<(), Error> {
+    let home = Home::new();
+    let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());
+    let registry = home.registry.clone().computing_on(pool);
+    let registered =
+        async |trained: &Trained| registry.register(&trained.artifact, trained.predictor.clone(), &trained.rows).await;
+    let three = Trained::forest("card_fraud", 3);
+    let first = registered(&three).await?;
+    let again = registered(&three).await?;
+    // The same inputs and another model: what `train --force` looks for.
+    let other = registered(&Trained::forest("card_fraud", 4)).await?;
+    assert_eq!((first.is_new, again.is_new, other.is_new), (true, false, false));
+    assert_eq!((&first.version, &first.version), (&again.version, &other.version));
+    for registry in [&registry, &home.registry] {
+        let loaded = registry.load("card_fraud", first.version.version).await?;
+        assert_eq!(loaded.predictor, three.predictor);
+        assert!(loaded.is_of(&first.payload_sha256)? && loaded.is_of(&again.payload_sha256)?);
+        assert!(!loaded.is_of(&other.payload_sha256)?);
+    }
     Ok(())
 }
 
