@@ -6,7 +6,7 @@
 
 use super::few::Slots;
 use super::grown::{Branch, Grown, GrownLeaf, GrownNode};
-use super::histogram::{MISSING, Rows, Scale, Sum, TOGETHER, few, minus, plus, tables};
+use super::histogram::{MISSING, Rows, Scale, Sum, few, minus, plus, tables};
 use super::layout::Layout;
 use super::partition::partition;
 use super::split::{Best, Found, Node, Search, SplitRules};
