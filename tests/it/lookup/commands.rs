@@ -162,6 +162,16 @@ fn modes_and_keys_of_several_columns_are_settings_of_the_job() {
 }
 
 #[test]
+fn a_job_says_how_fast_a_generation_is_loaded() {
+    let place = Place::new();
+    let receipt = score(&place, "2018-06-11", &["--set", "lookup.max_rows_per_sec=100"]);
+    let keys = receipt["lookup"]["keys"].as_f64().unwrap();
+    assert!(keys > 200.0, "{receipt}");
+    let seconds = receipt["seconds"]["lookup"].as_f64().unwrap();
+    assert!(seconds > keys / 100.0 - 0.2, "{keys} keys in {seconds} s");
+}
+
+#[test]
 fn several_rows_of_a_key_can_be_refused_before_anything_is_written() {
     let place = Place::new();
     let before = place.everything();

@@ -1,7 +1,7 @@
 //! The pointer's moves: back, forth, by several at once, and what garbage collection takes.
 
 use super::*;
-use lakemill::lookup::{Collected, FlipAction};
+use lakemill::lookup::{Collected, FlipAction, Mode};
 
 fn publish_value(table: &LookupTable, run: &str, value: i64, keep: usize) -> Flip {
     let expected = store().current(table).unwrap();
@@ -150,6 +150,30 @@ fn garbage_is_collected_and_what_lives_is_left() {
     sealed.flip(Some(3), 9, &note("after all")).unwrap();
     assert_eq!(value(&table), r#"{"value":5}"#);
     assert_eq!(names(&table.folder), [".lock", "CURRENT", "flips.jsonl", "v=000002", "v=000003", "v=000005"]);
+}
+
+#[test]
+fn a_load_goes_no_faster_than_asked() {
+    let home = TempDir::new().unwrap();
+    let mut table = table(&home);
+    let keys: Vec<String> = (0..200).map(|i| format!("{i:03}")).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    table.options.max_rows_per_sec = Some(100);
+    for (base, mode) in [(Base::Nothing, Mode::Replace), (Base::Changed(1), Mode::Changed)] {
+        let rows = rows(&keys, 1);
+        let columns = Columns { schema: rows.schema_ref(), key: &["key".to_owned()], values: &["value".to_owned()] };
+        let origin = Origin { mode, base, ..Origin::replacing(provenance("run")) };
+        let mut load = Load::begin(store(), &table, &columns, origin, "attempt").unwrap();
+        // Two hundred pairs are kept in memory until the load ends: nothing but the pace takes this long.
+        let began = std::time::Instant::now();
+        load.push(&rows).unwrap();
+        assert!(began.elapsed() >= std::time::Duration::from_millis(1900), "{:?}", began.elapsed());
+        let sealed = load.verify().unwrap().seal(SEALED_AT).unwrap();
+        let expected = store().current(&table).unwrap();
+        sealed.flip(expected, 3, &note("test")).unwrap();
+    }
+    // What is equal in the base passes at the same pace, and is not written.
+    assert_eq!((reader(&table).metadata().written, reader(&table).metadata().unchanged), (0, 200));
 }
 
 #[test]
