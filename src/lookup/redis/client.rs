@@ -31,6 +31,13 @@ impl Batch {
         rest.iter().for_each(|part| adding.argument(part));
     }
 
+    /// Adds a command of two words about `key`, such as `MEMORY USAGE`.
+    pub fn push_pair(&mut self, (name, sub): (&[u8], &[u8]), key: &[u8], rest: &[&[u8]]) {
+        begin(&mut self.bytes, rest.len() + 3);
+        [name, sub, key].iter().chain(rest).for_each(|part| argument(&mut self.bytes, part));
+        self.commands.push((slot(key), self.bytes.len()));
+    }
+
     /// Begins a command about `key` with `rest` more arguments, which are to be added.
     pub fn adding(&mut self, name: &[u8], key: &[u8], rest: usize) -> Adding<'_> {
         begin(&mut self.bytes, rest + 2);

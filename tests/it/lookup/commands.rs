@@ -73,6 +73,7 @@ fn generations_are_seen_compared_rolled_back_and_collected() {
     assert_eq!(forth["generation"], 2);
     let collected = lookup(&place, &["gc", "risk", "--keep", "1", "--max-rows-per-sec", "1000000"]).expect(0).json();
     assert_eq!(collected["generations"], json!([1]));
+    assert!(collected["bytes"].as_u64().unwrap() > 0, "{collected}");
     let people = lakemill(&["lookup", "status", "risk", "--home", "home"]).current_dir(place.path()).output().unwrap();
     let people = String::from_utf8(people.stdout).unwrap();
     assert!(people.contains("readers see generation 2") && people.contains("a broken feed"), "{people}");

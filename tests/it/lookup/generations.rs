@@ -111,7 +111,7 @@ fn a_flip_that_was_logged_and_did_not_happen_is_none() {
 fn garbage_is_collected_and_what_lives_is_left() {
     let home = TempDir::new().unwrap();
     let table = table(&home);
-    assert_eq!(store().gc(&table, 1).unwrap(), Collected::default());
+    assert_eq!(store().gc(&table, 1).unwrap(), Collected { bytes: Some(0), ..Collected::default() });
     assert!(!table.folder.exists());
     for value in 1..=4 {
         publish_value(&table, "run", value, 9);
@@ -123,13 +123,19 @@ fn garbage_is_collected_and_what_lives_is_left() {
     // What dead attempts leave: a folder while loading, a sealed generation, one on its way out.
     fs::create_dir(table.folder.join(".staging-dead")).unwrap();
     fs::write(table.folder.join(".staging-dead/owner.lock"), "").unwrap();
+    fs::write(table.folder.join(".staging-dead/data.mdb"), "half a file").unwrap();
+    fs::create_dir(table.folder.join(".staging-dead/base")).unwrap();
+    let base = table.folder.join("v=000001/data.mdb");
+    fs::hard_link(base, table.folder.join(".staging-dead/base/data.mdb")).unwrap();
     fs::create_dir(table.folder.join("v=000006")).unwrap();
     for file in ["data.mdb", "generation.json"] {
         fs::copy(table.folder.join("v=000001").join(file), table.folder.join("v=000006").join(file)).unwrap();
     }
+    let dead = table.folder.join("v=000006");
+    let sealed_bytes: u64 = names(&dead).iter().map(|name| dead.join(name).metadata().unwrap().len()).sum();
     let collected = store().gc(&table, usize::MAX).unwrap();
     assert_eq!((collected.generations, collected.attempts), (vec![6], 1));
-    assert!(collected.bytes > 0);
+    assert_eq!(collected.bytes, Some(sealed_bytes + "half a file".len() as u64), "a base that is linked stays");
     let left = [
         ".lock",
         ".staging-loading",
