@@ -285,8 +285,13 @@ pub trait LookupReader: Send + Sync {
 }
 
 /// Every store there is.
-pub static STORES: &[&dyn LookupStore] =
-    &[&file::FileStore, &redis::RedisStore { scheme: "redis" }, &redis::RedisStore { scheme: "rediss" }];
+pub static STORES: &[&dyn LookupStore] = &[
+    &file::FileStore,
+    &redis::RedisStore { scheme: "redis" },
+    &redis::RedisStore { scheme: "rediss" },
+    &redis::RedisStore { scheme: "redis+sentinel" },
+    &redis::RedisStore { scheme: "rediss+sentinel" },
+];
 
 /// The store that `[lookup] store` names: a name (`file`) or a URL whose scheme is the name.
 ///

@@ -44,9 +44,11 @@ mod pairs;
 mod reader;
 mod refused;
 mod room;
+mod sentinel;
 mod server;
 mod staging;
 mod sweep;
+mod tls;
 mod wire;
 mod write;
 
@@ -67,7 +69,7 @@ const MAX_KEY_BYTES: usize = 511;
 
 /// Generations in a Redis server.
 pub struct RedisStore {
-    /// `redis`, or `rediss` for TLS.
+    /// `redis`, or `rediss` for TLS; with `+sentinel` for servers whose primary sentinels name.
     pub scheme: &'static str,
 }
 
@@ -92,6 +94,8 @@ impl LookupStore for RedisStore {
 
     fn summary(&self) -> &'static str {
         match self.scheme {
+            "redis+sentinel" => "the primary that Redis sentinels name: redis+sentinel://host,host/master/database",
+            "rediss+sentinel" => "the same over TLS: rediss+sentinel://host,host/master/database",
             "rediss" => "a Redis server or cluster over TLS: rediss://host:port/database",
             _ => "a Redis server or cluster: redis://host:port/database",
         }

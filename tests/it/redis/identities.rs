@@ -109,7 +109,7 @@ fn a_password_that_nobody_asks_for_is_told() {
 }
 
 /// The certificate of an authority, and one that it has signed for this machine, with its key.
-fn certificates(folder: &Path) -> (PathBuf, PathBuf, PathBuf) {
+pub fn certificates(folder: &Path) -> (PathBuf, PathBuf, PathBuf) {
     let authority_key = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
