@@ -82,8 +82,10 @@ pub struct Collected {
     pub generations: Vec<u64>,
     /// What dead attempts had left.
     pub attempts: u64,
-    /// How many bytes that were together, as far as the store can tell.
-    pub bytes: u64,
+    /// How many bytes all of that took: files on the disk or in the bucket, memory of a server. Absent where the
+    /// server does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
 }
 
 #[cfg(test)]

@@ -144,7 +144,8 @@ pub trait LookupStore: Sync {
         Ok(1)
     }
 
-    /// Begins a new generation aside, from what `base` says, and removes what dead attempts have left.
+    /// Begins a new generation aside, from what `base` says, and removes what dead attempts have left. Pairs are then
+    /// taken no faster than the table's `max_rows_per_sec`, also those that turn out to be the same in the base.
     ///
     /// # Errors
     /// A conflict where the same attempt is still loading; a verification error where the base is
@@ -284,8 +285,13 @@ pub trait LookupReader: Send + Sync {
 }
 
 /// Every store there is.
-pub static STORES: &[&dyn LookupStore] =
-    &[&file::FileStore, &redis::RedisStore { scheme: "redis" }, &redis::RedisStore { scheme: "rediss" }];
+pub static STORES: &[&dyn LookupStore] = &[
+    &file::FileStore,
+    &redis::RedisStore { scheme: "redis" },
+    &redis::RedisStore { scheme: "rediss" },
+    &redis::RedisStore { scheme: "redis+sentinel" },
+    &redis::RedisStore { scheme: "rediss+sentinel" },
+];
 
 /// The store that `[lookup] store` names: a name (`file`) or a URL whose scheme is the name.
 ///

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Settings of a table; each store minds those that mean something to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LookupOptions {
-    /// How many pairs a second are sent or removed at most; no bound where absent.
+    /// How many pairs a second are loaded (sent, or put into a file) or removed at most; no bound where absent.
     pub max_rows_per_sec: Option<u64>,
     /// How long a generation is good after it was published, in seconds; for ever where absent.
     pub ttl_secs: Option<u64>,

@@ -31,6 +31,7 @@ mod models_import;
 mod models_payload;
 mod models_rules;
 mod models_traps;
+mod moved_scores;
 mod nightly;
 mod polars_engine;
 mod predict;

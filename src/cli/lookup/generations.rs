@@ -128,9 +128,9 @@ pub(super) fn gc(
     session.ui.show(&result, || {
         let numbers: Vec<String> = collected.generations.iter().map(u64::to_string).collect();
         let generations = if numbers.is_empty() { "none".to_owned() } else { numbers.join(", ") };
+        let size = collected.bytes.map_or_else(String::new, |freed| format!(": {}", bytes(freed)));
         format!(
-            "{name}: removed generations {generations} ({}), and what {} dead attempts had left",
-            bytes(collected.bytes),
+            "{name}: removed generations {generations}, and what {} dead attempts had left{size}",
             collected.attempts
         )
     })

@@ -30,7 +30,7 @@ pub struct LookupSpec {
     /// How long a generation is good after it was published, e.g. "7d"; readers tell when it has expired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Duration>,
-    /// How many rows a second are sent to a server, or removed, at most.
+    /// How many keys a second are loaded into the store, or removed from it, at most: for a server, or a disk, that others use too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub max_rows_per_sec: Option<u64>,

@@ -41,7 +41,8 @@ mod sweep;
 mod writer;
 
 use super::{
-    Base, Collected, Flip, FlipNote, FlipRecord, GenerationMetadata, LookupReader, LookupStore, LookupTable, Staging,
+    Base, Collected, Flip, FlipNote, FlipRecord, GenerationMetadata, LookupReader, LookupStore, LookupTable, Pace,
+    Staging,
 };
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -72,7 +73,8 @@ impl LookupStore for FileStore {
         if let (Some(place), Some(generation)) = (&table.remote, base.generation()) {
             mirror::fetch(place, &table.folder, generation)?;
         }
-        let local = staging::FileStaging::begin(&table.folder, attempt, base)?;
+        let pace = Pace::of(table.options.max_rows_per_sec);
+        let local = staging::FileStaging::begin(&table.folder, attempt, base, pace)?;
         Ok(match &table.remote {
             Some(place) => Box::new(remote::RemoteStaging::new(local, place.clone(), attempt)),
             None => Box::new(local),

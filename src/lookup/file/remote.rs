@@ -317,7 +317,8 @@ pub fn rollback(place: &Location, to: Option<u64>, expected: u64, by: &FlipNote)
 /// Removes what dead loaders have left, and the generations beyond the newest `keep`.
 pub fn gc(place: &Location, keep: usize, max_rows_per_sec: Option<u64>) -> Result<Collected> {
     wait(async {
-        let Some((_, current)) = pointer(place).await? else { return Ok(Collected::default()) };
+        let nothing = Collected { bytes: Some(0), ..Collected::default() };
+        let Some((_, current)) = pointer(place).await? else { return Ok(nothing) };
         let log = logged(place).await?;
         let numbers = numbers(place).await?;
         let never = |number: &u64| *number > current && log.iter().all(|flip| flip.generation != *number);
@@ -336,16 +337,19 @@ pub fn gc(place: &Location, keep: usize, max_rows_per_sec: Option<u64>) -> Resul
         }
         let mut old: Vec<u64> = numbers.into_iter().filter(|&number| number < current).collect();
         old.truncate((old.len() + 1).saturating_sub(keep.max(1)));
-        let mut collected = Collected { attempts: unpublished.len() as u64, ..Collected::default() };
-        let (mut pace, mut before) = (Pace::of(max_rows_per_sec), 0);
+        let mut collected = Collected { attempts: unpublished.len() as u64, ..nothing };
+        let (mut pace, mut before, mut bytes) = (Pace::of(max_rows_per_sec), 0, 0);
         for number in old.into_iter().chain(unpublished) {
             let said = metadata(place, number).await.ok();
+            // What a dead loader has left may have no metadata yet.
+            let data = place.join(&folder_name(number)).join(DATA).head().await?;
             pace.pass(before);
             remove(place, number).await?;
-            before = said.as_ref().map_or(0, |(said, _)| said.keys);
-            collected.bytes += said.map_or(0, |(said, _)| said.file_bytes);
+            before = said.map_or(0, |(said, _)| said.keys);
+            bytes += data.map_or(0, |data| data.size);
             collected.generations.push(number);
         }
+        collected.bytes = Some(bytes);
         Ok(collected)
     })
 }

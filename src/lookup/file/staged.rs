@@ -165,13 +165,14 @@ pub(super) fn gone(generation: u64) -> Error {
 
 /// Removes what dead attempts have left, sealed or not, and what exceeds `keep`.
 pub fn gc(table: &Path, keep: usize, max_rows_per_sec: Option<u64>) -> Result<Collected> {
-    let mut collected = Collected::default();
+    let mut collected = Collected { bytes: Some(0), ..Collected::default() };
     if !table.is_dir() {
         return Ok(collected);
     }
+    let mut bytes;
     {
         let held = TableLock::hold(table)?;
-        collected.attempts = sweep::dead_stagings(table, &held)?;
+        (collected.attempts, bytes) = sweep::dead_stagings(table, &held)?;
         let current = pointer::read(table)?;
         let log = flips::read(table)?;
         for number in numbers(table)?.into_iter().filter(|&number| current < Some(number)) {
@@ -186,6 +187,7 @@ pub fn gc(table: &Path, keep: usize, max_rows_per_sec: Option<u64>) -> Result<Co
         }
         collected.generations.sort_unstable();
     }
-    collected.bytes = sweep::trash_slowly(table, max_rows_per_sec)?;
+    bytes += sweep::trash_slowly(table, max_rows_per_sec)?;
+    collected.bytes = Some(bytes);
     Ok(collected)
 }

@@ -9,7 +9,7 @@ use super::writer::Writer;
 use super::{DATA, METADATA, generation_folder, numbers, pointer};
 use crate::error::{Error, Result};
 use crate::lookup::encode::shortened;
-use crate::lookup::{Base, Checksum, Contents, Expected, GenerationMetadata, Staged, Staging, StoredFile};
+use crate::lookup::{Base, Checksum, Contents, Expected, GenerationMetadata, Pace, Staged, Staging, StoredFile};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ pub struct FileStaging {
     /// Before the folder, so that the file is closed when it goes.
     writer: Writer,
     aside: Aside,
+    pace: Pace,
 }
 
 /// A folder that is removed when it is dropped before it has become a generation.
@@ -31,8 +32,8 @@ pub(super) struct Aside {
 }
 
 impl FileStaging {
-    /// Makes the table's folder, removes what dead attempts have left, and begins.
-    pub fn begin(table: &Path, attempt: &str, base: &Base) -> Result<Self> {
+    /// Makes the table's folder, removes what dead attempts have left, and begins; pairs are taken at this pace.
+    pub fn begin(table: &Path, attempt: &str, base: &Base, pace: Pace) -> Result<Self> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         if attempt.is_empty() || attempt.len() > 128 || !attempt.bytes().all(is_plain) {
             return Err(Error::failed("an attempt's name is not a plain file name").with("attempt", attempt));
@@ -46,7 +47,7 @@ impl FileStaging {
         sweep::trash(table)?;
         let walk = base.generation().map(|generation| BaseWalk::begin(table, generation, &aside.folder)).transpose()?;
         let writer = Writer::begin(&aside.folder, walk, matches!(base, Base::Merge(_)))?;
-        Ok(Self { table: table.to_owned(), writer, aside })
+        Ok(Self { table: table.to_owned(), writer, aside, pace })
     }
 
     /// The table's folder, and the complete generation beside it.
@@ -89,10 +90,12 @@ impl Drop for Aside {
 
 impl Staging for FileStaging {
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.pace.pass_one();
         self.writer.put(key, value)
     }
 
     fn close(&mut self) -> Result<Contents> {
+        self.pace.settle();
         self.writer.close()
     }
 

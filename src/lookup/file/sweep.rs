@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::lookup::{GenerationMetadata, Pace};
 use std::fs::{self, File};
 use std::io::ErrorKind::NotFound;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 pub const STAGING: &str = ".staging-";
@@ -15,18 +16,19 @@ const TRASH: &str = ".trash-";
 /// The file in a staging folder that its loader keeps locked.
 pub const OWNER: &str = "owner.lock";
 
-/// Removes the staging folders whose loaders are gone; tells how many. A loader makes and locks its
-/// folder under the same lock, so a folder without an owner is never a newborn.
-pub fn dead_stagings(table: &Path, _held: &TableLock) -> Result<u64> {
-    let mut removed = 0;
+/// Removes the staging folders whose loaders are gone; tells how many, and how many bytes they took. A loader makes and
+/// locks its folder under the same lock, so a folder without an owner is never a newborn.
+pub fn dead_stagings(table: &Path, _held: &TableLock) -> Result<(u64, u64)> {
+    let (mut removed, mut bytes) = (0, 0);
     for name in names(table)?.iter().filter(|name| name.starts_with(STAGING)) {
         let folder = table.join(name);
         if !is_locked(&folder.join(OWNER)) {
+            bytes += size(&folder);
             remove(&folder)?;
             removed += 1;
         }
     }
-    Ok(removed)
+    Ok((removed, bytes))
 }
 
 /// Whether somebody who lives holds a file.
@@ -62,11 +64,23 @@ pub fn trash_slowly(table: &Path, max_rows_per_sec: Option<u64>) -> Result<u64> 
         let metadata = fs::read(folder.join(METADATA)).ok();
         let metadata = metadata.and_then(|json| GenerationMetadata::from_json(&json).ok());
         pace.pass(before);
+        bytes += size(&folder);
         remove(&folder)?;
-        before = metadata.as_ref().map_or(0, |metadata| metadata.keys);
-        bytes += metadata.map_or(0, |metadata| metadata.file_bytes);
+        before = metadata.map_or(0, |metadata| metadata.keys);
     }
     Ok(bytes)
+}
+
+/// How many bytes go with a folder: of a file that has another name elsewhere (a load links its base) none do. What
+/// cannot be read, for others sweep too, counts nothing.
+fn size(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(found) if found.is_dir() => size(&entry.path()),
+        Ok(found) if found.nlink() == 1 => found.len(),
+        _ => 0,
+    });
+    sizes.sum()
 }
 
 /// Removes a folder that may have gone already: others sweep too.

@@ -1,9 +1,10 @@
 //! Many commands at once, sent to the nodes that they belong to, each until it has a reply.
 
-use super::address::Node;
+use super::address::{Node, Sentinels};
 use super::layout::slot;
 use super::link::{Broken, Link};
 use super::refused::{Verdict, verdict};
+use super::sentinel;
 use super::server::{Patience, Server, redirection};
 use super::wire::{Refusal, Reply, Texts, argument, begin, command};
 use crate::error::{Error, ErrorKind, Result};
@@ -29,6 +30,13 @@ impl Batch {
     pub fn push(&mut self, name: &[u8], key: &[u8], rest: &[&[u8]]) {
         let mut adding = self.adding(name, key, rest.len());
         rest.iter().for_each(|part| adding.argument(part));
+    }
+
+    /// Adds a command of two words about `key`, such as `MEMORY USAGE`.
+    pub fn push_pair(&mut self, (name, sub): (&[u8], &[u8]), key: &[u8], rest: &[&[u8]]) {
+        begin(&mut self.bytes, rest.len() + 3);
+        [name, sub, key].iter().chain(rest).for_each(|part| argument(&mut self.bytes, part));
+        self.commands.push((slot(key), self.bytes.len()));
     }
 
     /// Begins a command about `key` with `rest` more arguments, which are to be added.
@@ -310,6 +318,7 @@ impl Client {
         match broken {
             Broken::Refused(error) => Err(error),
             Broken::Unready(refusal) => Ok(self.server.refused(&refusal)),
+            Broken::Waiting(why) => Ok(why),
             Broken::Lost(source) if source.kind() == std::io::ErrorKind::InvalidData => {
                 Err(Error::failed("what answers is no Redis server").with("server", node).because(source))
             }
@@ -321,6 +330,9 @@ impl Client {
     fn explore(&mut self) -> Result<Option<Error>> {
         if self.server.is_explored() {
             return Ok(None);
+        }
+        if let Some(sentinels) = &self.server.address.sentinels {
+            return self.explore_by(&sentinels.clone());
         }
         let mut why = None;
         for node in self.server.candidates() {
@@ -338,6 +350,33 @@ impl Client {
             }
         }
         Ok(why)
+    }
+
+    /// Finds out from sentinels who the primary is, and asks that one: a sentinel may not have heard yet.
+    fn explore_by(&mut self, sentinels: &Sentinels) -> Result<Option<Error>> {
+        let (mut why, mut refused) = (None, None);
+        for sentinel in &sentinels.nodes {
+            let master = match self.server.ask_sentinel(sentinels, sentinel) {
+                Ok(master) => master,
+                // Another one may know better.
+                Err(Broken::Refused(error)) => {
+                    refused = Some(error);
+                    continue;
+                }
+                Err(broken) => {
+                    why = Some(self.broken(sentinel, broken)?);
+                    continue;
+                }
+            };
+            match self.connected(&master).and_then(|link| sentinel::confirm(link, &master)) {
+                Ok(()) => {
+                    self.server.follow(master);
+                    return Ok(None);
+                }
+                Err(broken) => why = Some(self.broken(&master, broken)?),
+            }
+        }
+        refused.map_or(Ok(why), Err)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::client::{Batch, Client, refusal};
 use super::layout::Names;
 use super::room::info;
+use super::server::Server;
 use super::wire::Reply;
 use crate::error::Result;
 
@@ -61,11 +62,13 @@ pub fn facts(client: &mut Client, names: &Names) -> Result<Vec<(&'static str, St
     let server = client.server().address.to_string();
     let nodes = info(client)?;
     let compact = compact(client)?;
-    let kind = match client.server().primaries().len() {
-        _ if !client.server().is_cluster() => "single server".to_owned(),
-        primaries => format!("cluster of {primaries} primaries"),
+    let kind = match (&client.server().address.sentinels, client.server().primaries().len()) {
+        (Some(sentinels), _) => format!("{}, the primary of `{}`", client.server().node(0), sentinels.master),
+        (None, _) if !client.server().is_cluster() => "single server".to_owned(),
+        (None, primaries) => format!("cluster of {primaries} primaries"),
     };
     let mut facts = vec![("server", server), ("kind", kind)];
+    facts.extend(certificate(client.server()).map(|fact| ("client certificate", fact)));
     match &nodes {
         None => facts.push(("INFO", "not allowed: memory and restarts cannot be watched".to_owned())),
         Some(nodes) => {
@@ -93,6 +96,17 @@ pub fn facts(client: &mut Client, names: &Names) -> Result<Vec<(&'static str, St
     facts.push(("scripts", allowed(client, |batch| batch.script("return 1", std::slice::from_ref(&probe), &[]))?));
     allowed(client, |batch| batch.push(b"UNLINK", probe.as_bytes(), &[]))?;
     Ok(facts)
+}
+
+/// What the server was shown; nothing without TLS.
+fn certificate(server: &Server) -> Option<String> {
+    let file = server.address.identity.as_ref().map(|identity| identity.certificate.display());
+    Some(match (file, server.tls()?.is_asked()) {
+        (Some(file), true) => file.to_string(),
+        (Some(file), false) => format!("not asked for ({file})"),
+        (None, true) => "asked for, and none is named; the server admits that".to_owned(),
+        (None, false) => "not asked for".to_owned(),
+    })
 }
 
 /// `yes`, or why not.

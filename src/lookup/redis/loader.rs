@@ -107,7 +107,8 @@ impl Loader {
         self.leave();
         self.pass(next..bucket)?;
         self.bucket = Some(bucket);
-        if self.job.pairs.bytes() >= JOB_BYTES || self.job.buckets.len() >= JOB_BUCKETS {
+        let is_enough = self.job.pairs.bytes() >= JOB_BYTES || self.job.buckets.len() >= JOB_BUCKETS;
+        if is_enough || self.job.pairs.len() as u64 >= self.pace.step() {
             self.send()?;
         }
         Ok(())

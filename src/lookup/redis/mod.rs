@@ -44,9 +44,11 @@ mod pairs;
 mod reader;
 mod refused;
 mod room;
+mod sentinel;
 mod server;
 mod staging;
 mod sweep;
+mod tls;
 mod wire;
 mod write;
 
@@ -60,14 +62,14 @@ use client::Client;
 use layout::{Names, partitions_beside, partitions_of};
 use server::Server;
 use std::sync::Arc;
-use sweep::Sweep;
+use sweep::{Removed, Sweep};
 
 /// Longer keys are no keys: a field's name is sent with each request.
 const MAX_KEY_BYTES: usize = 511;
 
 /// Generations in a Redis server.
 pub struct RedisStore {
-    /// `redis`, or `rediss` for TLS.
+    /// `redis`, or `rediss` for TLS; with `+sentinel` for servers whose primary sentinels name.
     pub scheme: &'static str,
 }
 
@@ -92,6 +94,8 @@ impl LookupStore for RedisStore {
 
     fn summary(&self) -> &'static str {
         match self.scheme {
+            "redis+sentinel" => "the primary that Redis sentinels name: redis+sentinel://host,host/master/database",
+            "rediss+sentinel" => "the same over TLS: rediss+sentinel://host,host/master/database",
             "rediss" => "a Redis server or cluster over TLS: rediss://host:port/database",
             _ => "a Redis server or cluster: redis://host:port/database",
         }
@@ -183,13 +187,14 @@ impl LookupStore for RedisStore {
 
     fn gc(&self, table: &LookupTable, keep: usize) -> Result<Collected> {
         let Opened { names, books, mut client, .. } = open(table)?;
-        let sweep = Sweep { names: &names, rows_per_sec: table.options.max_rows_per_sec };
+        let sweep = Sweep { names: &names, rows_per_sec: table.options.max_rows_per_sec, measures: true };
         let dead = sweep.dead_attempts(&mut client)?;
         books.retire(&mut client, keep)?;
-        let mut generations = sweep.garbage(&mut client)?;
+        let Removed { mut generations, bytes } = sweep.garbage(&mut client)?;
         generations.retain(|generation| !dead.contains(generation));
-        Ok(Collected { generations, attempts: dead.len() as u64, bytes: 0 })
+        Ok(Collected { generations, attempts: dead.len() as u64, bytes })
     }
+
     fn examine(&self, table: &LookupTable) -> Result<Vec<(&'static str, String)>> {
         let Opened { names, mut client, .. } = open(table)?;
         examine::facts(&mut client, &names)

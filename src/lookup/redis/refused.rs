@@ -42,7 +42,9 @@ pub fn error(refusal: &Refusal, words: &str) -> Error {
         "OOM" => because(Error::new(ErrorKind::Budget, "the Redis server has no memory left for this lookup table"))
             .hint("raise maxmemory, keep fewer generations (keep_generations), or remove garbage (lakemill lookup gc)"),
         "READONLY" => transient("the Redis server is a replica: nothing can be written there")
-            .hint("give the URL of the primary, or run again once a failover has ended"),
+            .hint(
+                "give the URL of the primary (or of its sentinels: redis+sentinel://), or run again once a failover has ended",
+            ),
         "LOADING" => transient("the Redis server is still loading its data"),
         "CLUSTERDOWN" | "MASTERDOWN" | "TRYAGAIN" => transient("the Redis cluster does not serve all of its slots"),
         "MOVED" | "ASK" => transient("the Redis cluster is moving its slots")

@@ -183,6 +183,10 @@ impl Room {
     /// # Errors
     /// Budget: keys were evicted, or are about to be. Transient: a server was restarted.
     pub fn approve(&self, client: &mut Client) -> Result<()> {
+        // A primary that was cut off from its sentinels may not know that it is none any more: they are asked.
+        if client.server().address.sentinels.is_some() {
+            client.server().forget();
+        }
         match self.check(client)? {
             Look::Short(short) => Err(short),
             Look::Room(_) => Ok(()),
@@ -194,7 +198,11 @@ impl Room {
         let Some(now) = info(client)? else { return Ok(Look::Room(u64::MAX)) };
         for (node, info) in &now {
             let Some(before) = began.get(node) else {
-                return Err(Error::new(ErrorKind::Transient, "the nodes of the Redis cluster changed during the load")
+                let what = match client.server().address.sentinels {
+                    None => "the nodes of the Redis cluster changed during the load",
+                    Some(_) => "another Redis server became the primary during the load",
+                };
+                return Err(Error::new(ErrorKind::Transient, what)
                     .with("server", node)
                     .hint("after a failover what was loaded may be gone; run again"));
             };

@@ -1,12 +1,13 @@
 //! The server behind a URL: which nodes it has, and which of them keeps a key.
 
-use super::address::{Address, Node};
+use super::address::{Address, Node, Sentinels};
 use super::layout::SLOTS;
-use super::link::{Broken, Link, trust};
+use super::link::{Broken, Link, Opening};
 use super::refused;
+use super::sentinel;
+use super::tls::Tls;
 use super::wire::{Refusal, Reply, command};
 use crate::error::{Error, ErrorKind, Result};
-use rustls::ClientConfig;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -22,7 +23,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Server {
     /// Where it is, and who asks.
     pub address: Address,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<Tls>,
     topology: Mutex<Topology>,
     has_answered: AtomicBool,
     /// Connections that nobody uses just now.
@@ -33,6 +34,8 @@ pub struct Server {
 #[derive(Clone, Default)]
 struct Topology {
     is_known: bool,
+    /// The one that sentinels have named.
+    master: Option<Node>,
     /// The primaries of a cluster; empty for a single server.
     primaries: Vec<Node>,
     /// The index of each slot's primary.
@@ -59,7 +62,7 @@ impl Server {
         if let Some(known) = locked(&OPEN).get(&address) {
             return Ok(Arc::clone(known));
         }
-        let tls = trust(&address)?;
+        let tls = Tls::of(&address)?;
         let server = Arc::new(Self {
             tls,
             topology: Mutex::default(),
@@ -74,13 +77,14 @@ impl Server {
     pub fn node(&self, slot: u16) -> Node {
         let topology = locked(&self.topology);
         let index = topology.slots.get(usize::from(slot)).copied().unwrap_or(0);
-        topology.primaries.get(usize::from(index)).unwrap_or(&self.address.node).clone()
+        let single = topology.master.as_ref().unwrap_or(&self.address.node);
+        topology.primaries.get(usize::from(index)).unwrap_or(single).clone()
     }
 
     /// Every node that keeps data.
     pub fn primaries(&self) -> Vec<Node> {
-        let topology = locked(&self.topology);
-        if topology.primaries.is_empty() { vec![self.address.node.clone()] } else { topology.primaries.clone() }
+        let is_cluster = self.is_cluster();
+        if is_cluster { locked(&self.topology).primaries.clone() } else { vec![self.node(0)] }
     }
 
     /// Whether it is a cluster; as far as is known.
@@ -109,9 +113,30 @@ impl Server {
 
     /// A connection to a node.
     pub fn link(&self, node: &Node) -> Result<Link, Broken> {
-        let link = Link::open(node, &self.address, self.tls.as_ref())?;
+        let Address { login, database, timeout, .. } = &self.address;
+        let opening = Opening { login, database: *database, tls: self.tls.as_ref(), timeout: *timeout };
+        let link = Link::open(node, opening)?;
         self.has_answered.store(true, Ordering::Relaxed);
         Ok(link)
+    }
+
+    /// Asks a sentinel which server is the primary.
+    pub fn ask_sentinel(&self, sentinels: &Sentinels, sentinel: &Node) -> Result<Node, Broken> {
+        let timeout = self.address.timeout.min(sentinel::TIMEOUT);
+        let opening = Opening { login: &sentinels.login, database: 0, tls: self.tls.as_ref(), timeout };
+        let mut link = Link::open(sentinel, opening).map_err(sentinel::not_admitted)?;
+        self.has_answered.store(true, Ordering::Relaxed);
+        sentinel::master(&mut link, &sentinels.master, sentinel)
+    }
+
+    /// Notes which server is the primary.
+    pub fn follow(&self, master: Node) {
+        *locked(&self.topology) = Topology { is_known: true, master: Some(master), ..Topology::default() };
+    }
+
+    /// How connections are secured, if they are.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
     }
 
     /// How long to go on trying.
@@ -165,7 +190,7 @@ impl Server {
 
     /// A server's words without secrets.
     pub fn words(&self, refusal: &Refusal) -> String {
-        let secret = self.address.password.as_ref();
+        let secret = self.address.login.password.as_ref();
         secret.map_or_else(|| refusal.line.clone(), |secret| secret.hide_in(&refusal.line))
     }
 
@@ -196,7 +221,7 @@ pub fn redirection(refusal: &Refusal, from: &Node) -> Option<(u16, Node)> {
 impl Topology {
     /// Of the reply to `CLUSTER SLOTS`: `[first, last, [host, port, id, ..], replicas ..]` each.
     fn of(ranges: &[Reply], asked: &Node) -> Self {
-        let mut topology = Self { is_known: true, primaries: Vec::new(), slots: vec![0; SLOTS] };
+        let mut topology = Self { is_known: true, master: None, primaries: Vec::new(), slots: vec![0; SLOTS] };
         for range in ranges {
             let Reply::Array(range) = range else { continue };
             let [Reply::Int(first), Reply::Int(last), Reply::Array(primary), ..] = &range[..] else { continue };

@@ -57,7 +57,7 @@ impl Drop for Attempt {
 
 impl Attempt {
     fn sweep(&self) -> Sweep<'_> {
-        Sweep { names: &self.names, rows_per_sec: self.rows_per_sec }
+        Sweep { names: &self.names, rows_per_sec: self.rows_per_sec, measures: false }
     }
 
     fn place(&self) -> Place {
@@ -105,7 +105,7 @@ pub fn begin(
             .with("base", base.place().partitions));
     }
     let mut client = Client::of(server);
-    let sweep = Sweep { names: &names, rows_per_sec: options.max_rows_per_sec };
+    let sweep = Sweep { names: &names, rows_per_sec: options.max_rows_per_sec, measures: false };
     sweep.dead_attempts(&mut client)?;
     sweep.garbage(&mut client)?;
     let books = Books::of(&names);
@@ -286,7 +286,7 @@ impl Staged for RedisStaged {
         // From here on it has happened; what goes wrong with old generations is told, not failed.
         attempt.is_over = true;
         let (removed, leftover) = match attempt.sweep().garbage(&mut client) {
-            Ok(removed) => (removed, None),
+            Ok(removed) => (removed.generations, None),
             Err(error) => (Vec::new(), Some(error)),
         };
         Ok(Flip { generation, from: expected, removed, leftover })

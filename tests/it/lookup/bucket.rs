@@ -65,7 +65,9 @@ fn a_loader_publishes_only_if_nobody_has_moved_the_pointer_since() {
     // Collected from under it, a generation can't be published either.
     let sealed = seal(&table, "sealed", &[rows(&["a"], 8)]).unwrap();
     let number = sealed.metadata().generation;
-    assert_eq!(store().gc(&table, 9).unwrap().generations, [number]);
+    let collected = store().gc(&table, 9).unwrap();
+    assert_eq!(collected.generations, [number]);
+    assert!(collected.bytes > Some(0), "{collected:?}");
     assert_eq!(sealed.flip(Some(1), 3, &note("late")).err().unwrap().kind(), ErrorKind::Conflict);
     assert_eq!(store().flips(&table).unwrap().len(), 3, "a collection is no flip");
     publish(&table, &[rows(&["a"], 3)]).unwrap();

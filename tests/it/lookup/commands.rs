@@ -73,6 +73,7 @@ fn generations_are_seen_compared_rolled_back_and_collected() {
     assert_eq!(forth["generation"], 2);
     let collected = lookup(&place, &["gc", "risk", "--keep", "1", "--max-rows-per-sec", "1000000"]).expect(0).json();
     assert_eq!(collected["generations"], json!([1]));
+    assert!(collected["bytes"].as_u64().unwrap() > 0, "{collected}");
     let people = lakemill(&["lookup", "status", "risk", "--home", "home"]).current_dir(place.path()).output().unwrap();
     let people = String::from_utf8(people.stdout).unwrap();
     assert!(people.contains("readers see generation 2") && people.contains("a broken feed"), "{people}");
@@ -159,6 +160,16 @@ fn modes_and_keys_of_several_columns_are_settings_of_the_job() {
         (&whole["keys"], &json!(0), &whole["keys"])
     );
     assert_eq!(lookup(&place, &["dump", "risk"]).expect(0).stdout, wanted);
+}
+
+#[test]
+fn a_job_says_how_fast_a_generation_is_loaded() {
+    let place = Place::new();
+    let receipt = score(&place, "2018-06-11", &["--set", "lookup.max_rows_per_sec=100"]);
+    let keys = receipt["lookup"]["keys"].as_f64().unwrap();
+    assert!(keys > 200.0, "{receipt}");
+    let seconds = receipt["seconds"]["lookup"].as_f64().unwrap();
+    assert!(seconds > keys / 100.0 - 0.2, "{keys} keys in {seconds} s");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The pointer's moves: back, forth, by several at once, and what garbage collection takes.
 
 use super::*;
-use lakemill::lookup::{Collected, FlipAction};
+use lakemill::lookup::{Collected, FlipAction, Mode};
 
 fn publish_value(table: &LookupTable, run: &str, value: i64, keep: usize) -> Flip {
     let expected = store().current(table).unwrap();
@@ -111,7 +111,7 @@ fn a_flip_that_was_logged_and_did_not_happen_is_none() {
 fn garbage_is_collected_and_what_lives_is_left() {
     let home = TempDir::new().unwrap();
     let table = table(&home);
-    assert_eq!(store().gc(&table, 1).unwrap(), Collected::default());
+    assert_eq!(store().gc(&table, 1).unwrap(), Collected { bytes: Some(0), ..Collected::default() });
     assert!(!table.folder.exists());
     for value in 1..=4 {
         publish_value(&table, "run", value, 9);
@@ -123,13 +123,19 @@ fn garbage_is_collected_and_what_lives_is_left() {
     // What dead attempts leave: a folder while loading, a sealed generation, one on its way out.
     fs::create_dir(table.folder.join(".staging-dead")).unwrap();
     fs::write(table.folder.join(".staging-dead/owner.lock"), "").unwrap();
+    fs::write(table.folder.join(".staging-dead/data.mdb"), "half a file").unwrap();
+    fs::create_dir(table.folder.join(".staging-dead/base")).unwrap();
+    let base = table.folder.join("v=000001/data.mdb");
+    fs::hard_link(base, table.folder.join(".staging-dead/base/data.mdb")).unwrap();
     fs::create_dir(table.folder.join("v=000006")).unwrap();
     for file in ["data.mdb", "generation.json"] {
         fs::copy(table.folder.join("v=000001").join(file), table.folder.join("v=000006").join(file)).unwrap();
     }
+    let dead = table.folder.join("v=000006");
+    let sealed_bytes: u64 = names(&dead).iter().map(|name| dead.join(name).metadata().unwrap().len()).sum();
     let collected = store().gc(&table, usize::MAX).unwrap();
     assert_eq!((collected.generations, collected.attempts), (vec![6], 1));
-    assert!(collected.bytes > 0);
+    assert_eq!(collected.bytes, Some(sealed_bytes + "half a file".len() as u64), "a base that is linked stays");
     let left = [
         ".lock",
         ".staging-loading",
@@ -150,6 +156,30 @@ fn garbage_is_collected_and_what_lives_is_left() {
     sealed.flip(Some(3), 9, &note("after all")).unwrap();
     assert_eq!(value(&table), r#"{"value":5}"#);
     assert_eq!(names(&table.folder), [".lock", "CURRENT", "flips.jsonl", "v=000002", "v=000003", "v=000005"]);
+}
+
+#[test]
+fn a_load_goes_no_faster_than_asked() {
+    let home = TempDir::new().unwrap();
+    let mut table = table(&home);
+    let keys: Vec<String> = (0..200).map(|i| format!("{i:03}")).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    table.options.max_rows_per_sec = Some(100);
+    for (base, mode) in [(Base::Nothing, Mode::Replace), (Base::Changed(1), Mode::Changed)] {
+        let rows = rows(&keys, 1);
+        let columns = Columns { schema: rows.schema_ref(), key: &["key".to_owned()], values: &["value".to_owned()] };
+        let origin = Origin { mode, base, ..Origin::replacing(provenance("run")) };
+        let mut load = Load::begin(store(), &table, &columns, origin, "attempt").unwrap();
+        // Two hundred pairs are kept in memory until the load ends: nothing but the pace takes this long.
+        let began = std::time::Instant::now();
+        load.push(&rows).unwrap();
+        assert!(began.elapsed() >= std::time::Duration::from_millis(1900), "{:?}", began.elapsed());
+        let sealed = load.verify().unwrap().seal(SEALED_AT).unwrap();
+        let expected = store().current(&table).unwrap();
+        sealed.flip(expected, 3, &note("test")).unwrap();
+    }
+    // What is equal in the base passes at the same pace, and is not written.
+    assert_eq!((reader(&table).metadata().written, reader(&table).metadata().unchanged), (0, 200));
 }
 
 #[test]

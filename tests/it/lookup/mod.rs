@@ -498,12 +498,12 @@ fn a_store_that_holds_something_else_is_found_before_the_seal() {
 fn stores_are_looked_up_by_name_and_secrets_are_not_shown() {
     assert_eq!(
         STORES.iter().map(|store| lookup(store.name()).unwrap().name()).collect::<Vec<_>>(),
-        ["file", "redis", "rediss"]
+        ["file", "redis", "rediss", "redis+sentinel", "rediss+sentinel"]
     );
     let error = refused(lookup("fille").map(|_| ()), ErrorKind::Usage, "unknown lookup store `fille`");
     assert_eq!(error.hint_text(), Some("did you mean `file`?"));
     let error = refused(lookup("etcd://user:secret@host").map(|_| ()), ErrorKind::Usage, "unknown lookup store `etcd`");
-    assert_eq!(error.hint_text(), Some("the stores are: file, redis, rediss"));
+    assert_eq!(error.hint_text(), Some("the stores are: file, redis, rediss, redis+sentinel, rediss+sentinel"));
     let told = format!("{:?}", LookupTable::of_server("risk", "redis://user:secret@host/0"));
     assert!(told.contains("redis") && !told.contains("secret") && !told.contains("user"), "{told}");
 }

@@ -286,6 +286,29 @@ fn pairs_pass_no_faster_than_asked() {
 }
 
 #[test]
+fn garbage_is_told_by_the_memory_that_it_took() {
+    let Some(server) = Server::start(&[]) else { return };
+    let all = "local sum = 0
+        for _, key in ipairs(redis.call('KEYS', '*')) do sum = sum + redis.call('MEMORY', 'USAGE', key, 'SAMPLES', 0) end
+        return sum";
+    let taken = || server.cli(&["EVAL", all, "0"]).parse::<u64>().unwrap();
+    for layout in LAYOUTS {
+        let table = with_layout(&server.url(), layout);
+        publish(&table, "a", &rows(5000, 1)).unwrap();
+        publish(&table, "b", &rows(10, 2)).unwrap();
+        let before = taken();
+        let collected = store().gc(&table, 1).unwrap();
+        assert_eq!(collected.generations, [1]);
+        let told = collected.bytes.unwrap();
+        // The books changed by some bytes, too.
+        assert!((before - taken()).abs_diff(told) < 1024, "{layout:?}: {told}, {before} before, {} after", taken());
+        assert!(told > 5000 * 40, "{layout:?}: {told}");
+        assert_eq!(store().gc(&table, 1).unwrap().bytes, Some(0));
+        server.cli(&["FLUSHALL"]);
+    }
+}
+
+#[test]
 fn a_damaged_generation_is_found() {
     let Some(server) = Server::start(&[]) else { return };
     for layout in LAYOUTS {

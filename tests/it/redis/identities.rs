@@ -68,6 +68,23 @@ fn without_the_right_to_ask_for_settings_the_usual_ones_are_taken() {
 }
 
 #[test]
+fn what_garbage_took_is_left_out_where_the_user_may_not_ask() {
+    let Some(server) = Server::start(&[]) else { return };
+    for (name, rules, is_told) in [("writer", WRITER.to_vec(), true), ("poor", [WRITER, &["-memory"]].concat(), false)]
+    {
+        let table = prefixed(&user(&server, name, &rules), "acme");
+        publish(&table, "a", &rows(500, 1)).unwrap();
+        publish(&table, "b", &rows(500, 2)).unwrap();
+        let collected = store().gc(&table, 1).unwrap();
+        assert_eq!((collected.generations.len(), collected.bytes.is_some()), (1, is_told), "{name}");
+        let shown = serde_json::to_value(&collected).unwrap();
+        assert_eq!(shown.get("bytes").is_some(), is_told, "{shown}");
+        assert!(!is_told || collected.bytes > Some(10_000), "{collected:?}");
+        server.cli(&["FLUSHALL"]);
+    }
+}
+
+#[test]
 fn wrong_and_missing_passwords_are_told_without_them() {
     let Some(server) = Server::start(&["--requirepass", PASSWORD]) else { return };
     let wrong = "the Redis server refuses the user or password";
@@ -92,7 +109,7 @@ fn a_password_that_nobody_asks_for_is_told() {
 }
 
 /// The certificate of an authority, and one that it has signed for this machine, with its key.
-fn certificates(folder: &Path) -> (PathBuf, PathBuf, PathBuf) {
+pub fn certificates(folder: &Path) -> (PathBuf, PathBuf, PathBuf) {
     let authority_key = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -1,6 +1,7 @@
 //! Lookup tables in real Redis servers: what is in them, who may see it, and what becomes of a load when the server,
 //! the network or the loader fails.
 
+mod certificates;
 mod cluster;
 mod contents;
 mod crash;
@@ -8,6 +9,7 @@ mod faults;
 mod identities;
 mod job;
 mod proxy;
+mod sentinels;
 mod sequences;
 pub mod server;
 

@@ -19,6 +19,7 @@ pub fn is_installed() -> bool {
 pub struct Server {
     pub port: u16,
     settings: Vec<String>,
+    is_sentinel: bool,
     folder: TempDir,
     process: Option<Running>,
 }
@@ -45,7 +46,23 @@ impl Server {
         is_installed().then(|| {
             let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
             let folder = tempfile::tempdir().unwrap();
-            let mut server = Self { port: free_port(), settings, folder, process: None };
+            let mut server = Self { port: free_port(), settings, is_sentinel: false, folder, process: None };
+            server.restart();
+            server
+        })
+    }
+
+    /// Starts a sentinel that watches `mymaster` at a port, with further lines of its file; so many have to agree.
+    pub fn sentinel(master: u16, quorum: u32, lines: &[&str]) -> Option<Self> {
+        is_installed().then(|| {
+            let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+            let text = format!(
+                "port {port}\nbind 127.0.0.1\nsentinel monitor mymaster 127.0.0.1 {master} {quorum}\n\
+                 sentinel down-after-milliseconds mymaster 1000\nsentinel failover-timeout mymaster 10000\n{}\n",
+                lines.join("\n")
+            );
+            std::fs::write(folder.path().join("sentinel.conf"), text).unwrap();
+            let mut server = Self { port, settings: Vec::new(), is_sentinel: true, folder, process: None };
             server.restart();
             server
         })
@@ -57,18 +74,12 @@ impl Server {
         let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
         let port = self.port.to_string();
         let mut server = Command::new("redis-server");
-        server.args([
-            "--port",
-            &port,
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--daemonize",
-            "no",
-            "--loglevel",
-            "warning",
-        ]);
+        if self.is_sentinel {
+            server.args(["sentinel.conf", "--sentinel"]);
+        } else {
+            let quiet = ["--save", "", "--daemonize", "no", "--loglevel", "warning"];
+            server.args(["--port", &port, "--bind", "127.0.0.1"]).args(quiet);
+        }
         server.args(&self.settings).current_dir(self.folder.path());
         let server = server.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         let watch = format!("read gone; kill -9 {}", server.id());
