@@ -99,6 +99,12 @@ impl Server {
         }
     }
 
+    /// `kill -STOP` and the like.
+    pub fn signal(&self, signal: &str) {
+        let server = &self.process.as_ref().unwrap().server;
+        assert!(Command::new("kill").args([signal, &server.id().to_string()]).status().unwrap().success());
+    }
+
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/0", self.port)
     }
