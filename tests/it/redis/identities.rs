@@ -2,7 +2,7 @@
 
 use super::server::{Server, free_port};
 use super::*;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::path::{Path, PathBuf};
 
 const PASSWORD: &str = "hunter2-Ünsafe/@:%";
@@ -92,10 +92,12 @@ fn a_password_that_nobody_asks_for_is_told() {
 }
 
 /// The certificate of an authority, and one that it has signed for this machine, with its key.
-fn certificates(folder: &Path) -> (PathBuf, PathBuf, PathBuf) {
+pub fn certificates(folder: &Path) -> (PathBuf, PathBuf, PathBuf) {
     let authority_key = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // What has the name of its issuer is taken for self-signed by OpenSSL.
+    authority.distinguished_name.push(DnType::CommonName, "authority");
     let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
     let issuer = Issuer::new(authority, authority_key);
     let key = KeyPair::generate().unwrap();
