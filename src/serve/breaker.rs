@@ -84,7 +84,7 @@ impl Breaker {
 
     fn close(&self) {
         self.answered();
-        if self.is_open.send_if_modified(|is_open| std::mem::take(is_open)) {
+        if self.is_open.send_if_modified(std::mem::take) {
             self.telemetry.closed();
             tracing::info!("the store answers again");
         }
