@@ -1,5 +1,6 @@
 /** Keys, values and metadata as every store holds them. */
 
+import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { Damaged, UnknownFormat } from './errors.js';
 
@@ -64,6 +65,29 @@ function text(part) {
  */
 export function partitionOf(key, partitions) {
   return crc32(key) % Math.max(partitions, 1);
+}
+
+/** The greatest sum of the weights of a split. */
+const MOST_WEIGHT = 1_000_000;
+
+/**
+ * The arm that an encoded key has in an A/B split of `lakemill serve`.
+ * @param {string} salt the served name, unless the configuration has another one
+ * @param {Record<string, number>} arms the weights by arm, in the order of the configuration
+ * @param {string | Buffer} key
+ * @returns {string}
+ */
+export function splitArm(salt, arms, key) {
+  const weights = Object.entries(arms);
+  const total = weights.reduce((sum, [, weight]) => sum + weight, 0);
+  const areWhole = weights.every(([, weight]) => Number.isSafeInteger(weight) && weight >= 0);
+  if (!areWhole || total < 1 || total > MOST_WEIGHT) {
+    throw new RangeError(`the weights of a split are whole numbers from 0, and their sum is from 1 to ${MOST_WEIGHT}`);
+  }
+  const digits = createHash('sha256').update(`${salt}:`).update(key).digest('hex').slice(0, 15);
+  // 60 bits are more than a number holds.
+  let point = Number(BigInt(`0x${digits}`) % BigInt(total));
+  return weights.find(([, weight]) => (point -= weight) < 0)[0];
 }
 
 const TOKEN = /"(?:[^"\\]|\\.)*"|[-+.0-9eE]+|true|false|null/g;

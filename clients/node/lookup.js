@@ -18,7 +18,7 @@ import { decodeValue, encodeKey } from './encoding.js';
 import { Files, Redis } from './stores.js';
 
 export * from './errors.js';
-export { FORMAT, decodeValue, encodeKey, partitionOf } from './encoding.js';
+export { FORMAT, decodeValue, encodeKey, partitionOf, splitArm } from './encoding.js';
 
 /** @import { Key, KeyPart, Metadata, Value } from './encoding.js' */
 
@@ -48,7 +48,8 @@ export class LookupTable {
   /**
    * Opens a table.
    * @param {string | object} location a home (the folder that holds `lookup/`), the URL of a Redis server
-   *   (`redis://`, `rediss://`), or a connected client or cluster of the package `redis`, which is not closed here
+   *   (`redis://`, `rediss://`), or a connected client or cluster of the package `redis`, which is not closed here:
+   *   with it TLS, users and time-outs are as you set them up
    * @param {string} table
    * @param {Options} [options]
    * @returns {Promise<LookupTable>}

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import { parseMetadata } from './encoding.js';
-import { FORMAT, UnknownFormat, decodeValue, encodeKey, partitionOf } from './lookup.js';
+import { FORMAT, UnknownFormat, decodeValue, encodeKey, partitionOf, splitArm } from './lookup.js';
 
 const vectors = JSON.parse(readFileSync(new URL('../vectors.json', import.meta.url), 'utf8'));
 
@@ -35,6 +35,19 @@ test('keys', () => {
 
 test('partitions', () => {
   for (const { key, partitions, partition } of vectors.partitions) assert.equal(partitionOf(key, partitions), partition);
+});
+
+test('splits', () => {
+  for (const { salt, arms, keys } of vectors.splits) {
+    for (const [key, arm] of keys) {
+      assert.equal(splitArm(salt, Object.fromEntries(arms), key), arm);
+      assert.equal(splitArm(salt, Object.fromEntries(arms), Buffer.from(key)), arm);
+    }
+  }
+  assert.ok(vectors.splits.length > 0);
+  for (const arms of [{}, { a: 0 }, { a: -1, b: 2 }, { a: 0.5, b: 0.5 }, { a: 1_000_000, b: 1 }]) {
+    assert.throws(() => splitArm('salt', arms, 'key'), RangeError);
+  }
 });
 
 test('values', () => {

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import decimal
+import hashlib
 import json
 import os
 import re
@@ -27,7 +28,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 __all__ = [
     "FORMAT", "Column", "Damaged", "Expired", "LookupTable", "LookupTableError", "Metadata", "NotPublished",
-    "UnknownFormat", "decode_value", "encode_key", "partition_of",
+    "UnknownFormat", "decode_value", "encode_key", "partition_of", "split_arm",
 ]
 
 #: The version of the layout that this reader reads; it refuses any other.
@@ -41,6 +42,9 @@ _TRIES = 32
 
 #: By so much the clocks of this machine and of a server may differ, where keys end by both.
 _CLOCKS_APART = datetime.timedelta(seconds=5)
+
+#: The greatest sum of the weights of a split.
+_MOST_WEIGHT = 1_000_000
 
 KeyPart = Union[str, int, bool, datetime.date]
 Key = Union[KeyPart, Tuple[KeyPart, ...]]
@@ -146,6 +150,21 @@ def partition_of(key: bytes, partitions: int) -> int:
     return zlib.crc32(key) % max(partitions, 1)
 
 
+def split_arm(salt: str, arms: Mapping[str, int], key: bytes) -> str:
+    """The arm that an encoded key has in an A/B split of `lakemill serve`. `salt` is the served name, unless the
+    configuration has another one; `arms` are the weights by arm, in the order of the configuration."""
+    weights = list(arms.values())
+    total = sum(weights)
+    if not all(isinstance(weight, int) and weight >= 0 for weight in weights) or not 1 <= total <= _MOST_WEIGHT:
+        raise ValueError(f"the weights of a split are whole numbers from 0, and their sum is from 1 to {_MOST_WEIGHT}")
+    point = int(hashlib.sha256(salt.encode() + b":" + key).hexdigest()[:15], 16) % total
+    for arm, weight in arms.items():
+        if point < weight:
+            return arm
+        point -= weight
+    raise AssertionError("a point is below the sum of the weights")
+
+
 def decode_value(value: bytes, columns: Sequence[Column]) -> Value:
     """A stored value as a dict. Decimals become `decimal.Decimal` with all their digits; dates and
     instants stay the text that is stored (`2018-06-20`, `2018-06-20T06:00:00Z`)."""
@@ -162,7 +181,8 @@ class LookupTable:
     """A published lookup table, opened for reading. May be used by many threads.
 
     `location` is a home (the folder that holds `lookup/`), the URL of a Redis server (`redis://`,
-    `rediss://`, `unix://`), or a client of redis-py, which is then neither configured nor closed here.
+    `rediss://`, `unix://`), or a client of redis-py, which is then neither configured nor closed here:
+    with it TLS, users, time-outs and clusters are as you set them up.
     `prefix` is that of the keys in Redis. The pointer to the current generation is looked at again
     when `check_secs` have passed since the last time (0: at every read); a newly published generation
     is then opened. Each read is answered by one generation.
@@ -415,8 +435,10 @@ class _RedisGeneration:
 def _connected(url: str) -> Any:
     import redis
 
+    # Before its version 6 redis-py checks who signed a server's certificate, but not for whom.
+    checks = {"ssl_check_hostname": True} if url.startswith("rediss://") else {}
     try:
-        return redis.Redis.from_url(url)
+        return redis.Redis.from_url(url, **checks)
     except ValueError:
         # The error of the URL itself may show the password.
         raise ValueError("the location of a Redis server is not a URL") from None

@@ -7,7 +7,7 @@ import pathlib
 import unittest
 
 import lakemill_lookup
-from lakemill_lookup import Column, Metadata, UnknownFormat, decode_value, encode_key, partition_of
+from lakemill_lookup import Column, Metadata, UnknownFormat, decode_value, encode_key, partition_of, split_arm
 
 VECTORS = json.loads((pathlib.Path(__file__).parent / "../vectors.json").read_text(encoding="utf-8"))
 
@@ -35,6 +35,12 @@ class Vectors(unittest.TestCase):
     def test_partitions(self):
         for vector in VECTORS["partitions"]:
             self.assertEqual(partition_of(vector["key"].encode(), vector["partitions"]), vector["partition"])
+
+    def test_splits(self):
+        self.assertTrue(VECTORS["splits"])
+        for vector in VECTORS["splits"]:
+            for key, arm in vector["keys"]:
+                self.assertEqual(split_arm(vector["salt"], dict(vector["arms"]), key.encode()), arm, vector["salt"])
 
     def test_values(self):
         for vector in VECTORS["values"]:
@@ -68,6 +74,13 @@ class Vectors(unittest.TestCase):
             raw["format"] += 1
             with self.assertRaises(UnknownFormat):
                 Metadata.from_json(json.dumps(raw).encode())
+
+
+class Splits(unittest.TestCase):
+    def test_weights_that_make_no_split_are_refused(self):
+        for arms in ({}, {"a": 0}, {"a": -1, "b": 2}, {"a": 0.5, "b": 0.5}, {"a": 1_000_000, "b": 1}):
+            with self.assertRaises(ValueError):
+                split_arm("salt", arms, b"key")
 
 
 class Keys(unittest.TestCase):

@@ -5,6 +5,7 @@ use super::served::Source;
 use super::telemetry::TableTelemetry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lookup::{FlipAction, FlipRecord, LookupReader, LookupStore, LookupTable};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -61,6 +62,8 @@ pub struct Followed {
     following: Following,
     held: RwLock<Arc<Held>>,
     trouble: Mutex<Trouble>,
+    /// Whether the last look found that the store can't be reached.
+    is_away: AtomicBool,
     /// One looks at a time.
     looking: Mutex<()>,
 }
@@ -89,6 +92,7 @@ impl Followed {
             following,
             held: RwLock::default(),
             trouble: Mutex::default(),
+            is_away: AtomicBool::new(false),
             looking: Mutex::default(),
         }
     }
@@ -96,6 +100,16 @@ impl Followed {
     /// What can be asked now. An answer is made of one of these, whatever is published meanwhile.
     pub fn held(&self) -> Arc<Held> {
         self.held.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the store could not be reached when it was last looked at.
+    pub fn is_away(&self) -> bool {
+        self.is_away.load(Ordering::Relaxed)
+    }
+
+    /// Whether the store answers when it is asked for the pointer, be it that it says no. Blocks.
+    pub fn answers(&self) -> bool {
+        !is_transient(&self.store.current(&self.table))
     }
 
     /// Says in the metrics what is served.
@@ -111,6 +125,10 @@ impl Followed {
     pub fn look(&self) {
         let _turn = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         let found = self.take_up();
+        self.is_away.store(is_transient(&found), Ordering::Relaxed);
+        if self.is_away() {
+            self.open_copy();
+        }
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         match found {
             Ok(()) if trouble.refused.is_none() => {
@@ -240,6 +258,26 @@ impl Followed {
         }
     }
 
+    /// Serves what this machine has of a table in a bucket, where nothing is served yet and the bucket can't be
+    /// reached: what was published meanwhile is not known.
+    fn open_copy(&self) {
+        if self.table.remote.is_none() || !self.following.keeps_previous || self.held().active.is_some() {
+            return;
+        }
+        let copy = LookupTable { remote: None, ..self.table.clone() };
+        let opened = self.store.open(&copy).and_then(|reader| reader.map(|reader| self.verified(reader)).transpose());
+        if let Ok(Some(reader)) = opened {
+            let generation = Generation::new(reader);
+            tracing::warn!(
+                table = self.table.name,
+                generation = generation.number(),
+                "serving the copy on this machine"
+            );
+            self.hold(Held { active: Some(Arc::new(generation)), ..Held::default() });
+            self.telemetry.reloads.inc();
+        }
+    }
+
     /// The generation that readers saw before `number` was published, if the log of flips tells.
     fn published_before(&self, number: u64) -> Option<u64> {
         let flips = self.store.flips(&self.table).ok()?;
@@ -287,4 +325,9 @@ impl Followed {
             tracing::warn!(table = self.table.name, generation = number, "a generation cannot be read: {error:?}");
         }
     }
+}
+
+/// Whether another try may succeed.
+fn is_transient<T>(result: &Result<T>) -> bool {
+    matches!(result, Err(error) if error.kind() == ErrorKind::Transient)
 }

@@ -1,14 +1,18 @@
 //! A generation that is served, and the one place where stores are read.
 
+use super::breaker::Breaker;
 use super::followed::{Followed, Held};
-use crate::error::{Error, Result};
+use super::settings::Limits;
+use super::telemetry::StoreTelemetry;
+use crate::error::{Error, ErrorKind, Result};
 use crate::interval::parse_instant;
 use crate::lookup::LookupReader;
 use axum::http::HeaderValue;
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::sync::{Mutex, Semaphore};
+use tokio::time::timeout;
 
 /// How many keys are read before others on the same thread get their turn.
 const TURN: usize = 256;
@@ -78,18 +82,40 @@ pub enum Reads {
     Apart {
         /// So many at once.
         permits: Arc<Semaphore>,
+        /// The longest that a read may take once it has begun.
+        longest: Duration,
+        /// Whether the store is asked at all.
+        breaker: Arc<Breaker>,
         /// One request at a time looks at the pointer by itself.
         renewing: Arc<Mutex<()>>,
     },
 }
 
 impl Reads {
-    /// How a store of this name is read, with at most `most` reads over the network at once.
-    pub fn of(store: &str, most: usize) -> Self {
+    /// How a store of this name is read, within these limits where that is over the network.
+    pub fn of(store: &str, limits: &Limits, telemetry: &StoreTelemetry) -> Self {
         match store {
             "file" => Self::InPlace,
-            _ => Self::Apart { permits: Arc::new(Semaphore::new(most)), renewing: Arc::default() },
+            _ => Self::Apart {
+                permits: Arc::new(Semaphore::new(limits.reads)),
+                longest: limits.read_timeout.get().min(limits.request_timeout.get()),
+                breaker: Arc::new(Breaker::new(telemetry.clone())),
+                renewing: Arc::default(),
+            },
         }
+    }
+
+    /// What stands between requests and a store over a network.
+    pub fn breaker(&self) -> Option<&Arc<Breaker>> {
+        match self {
+            Self::InPlace => None,
+            Self::Apart { breaker, .. } => Some(breaker),
+        }
+    }
+
+    /// Whether a request may ask the store.
+    pub fn admits(&self) -> bool {
+        self.breaker().is_none_or(|breaker| breaker.admits())
     }
 
     /// The value of a key.
@@ -99,9 +125,9 @@ impl Reads {
     pub async fn get(&self, generation: &Arc<Generation>, key: &str) -> Result<Option<Vec<u8>>> {
         match self {
             Self::InPlace => generation.reader.get(key.as_bytes()),
-            Self::Apart { permits, .. } => {
+            Self::Apart { .. } => {
                 let key = key.to_owned();
-                apart(permits, generation, move |reader| reader.get(key.as_bytes())).await
+                self.apart(generation, move |reader| reader.get(key.as_bytes())).await
             }
         }
     }
@@ -122,9 +148,9 @@ impl Reads {
                 }
                 Ok(values)
             }
-            Self::Apart { permits, .. } => {
+            Self::Apart { .. } => {
                 let keys: Vec<String> = keys.iter().copied().map(str::to_owned).collect();
-                apart(permits, generation, move |reader| reader.mget(&as_bytes(&keys))).await
+                self.apart(generation, move |reader| reader.mget(&as_bytes(&keys))).await
             }
         }
     }
@@ -146,29 +172,43 @@ impl Reads {
         }
         Some(followed.held()).filter(is_other)
     }
+
+    /// Reads on a thread that may wait, unless the store does not answer.
+    async fn apart<T: Send + 'static>(
+        &self,
+        generation: &Arc<Generation>,
+        read: impl FnOnce(&dyn LookupReader) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let Self::Apart { permits, longest, breaker, .. } = self else { return read(generation.reader()) };
+        let permit = match permits.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => tokio::select! {
+                permit = permits.clone().acquire_owned() => {
+                    permit.map_err(|source| Error::failed("the server no longer reads").because(source))?
+                }
+                () = breaker.opened() => return Err(Breaker::refusal()),
+            },
+        };
+        let generation = generation.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            // Held until the read has ended, also where nobody waits for it any more.
+            let _permit = permit;
+            read(generation.reader())
+        });
+        let read = match timeout(*longest, reading).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(source)) => {
+                return Err(Error::failed("a read panicked; this is a bug in lakemill").because(source));
+            }
+            Err(_) => Err(Error::new(ErrorKind::Transient, "the store did not answer in time")),
+        };
+        breaker.note(&read);
+        read
+    }
 }
 
 fn as_bytes<K: AsRef<str>>(keys: &[K]) -> Vec<&[u8]> {
     keys.iter().map(|key| key.as_ref().as_bytes()).collect()
-}
-
-async fn apart<T: Send + 'static>(
-    permits: &Arc<Semaphore>,
-    generation: &Arc<Generation>,
-    read: impl FnOnce(&dyn LookupReader) -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let closed = |source| Error::failed("the server no longer reads").because(source);
-    let permit = permits.clone().acquire_owned().await.map_err(closed)?;
-    let generation = generation.clone();
-    let read = tokio::task::spawn_blocking(move || {
-        // Held until the read has ended, also where nobody waits for it any more.
-        let _permit = permit;
-        read(generation.reader())
-    });
-    match read.await {
-        Ok(result) => result,
-        Err(source) => Err(Error::failed("a read panicked; this is a bug in lakemill").because(source)),
-    }
 }
 
 /// Borrowed keys of a batch.

@@ -11,9 +11,11 @@
 //! stands in for it: the previous generation, a fallback value, or a problem of its own word.
 //!
 //! Values are the store's own bytes, never parsed. Stores are read in one place (`generation::Reads`): LMDB on the
-//! thread that answers, stores over a network on threads that may wait.
+//! thread that answers, stores over a network on threads that may wait; one that does not answer is not waited for
+//! (`breaker`).
 
 mod answer;
+mod breaker;
 mod connections;
 mod followed;
 mod generation;
@@ -118,7 +120,8 @@ impl Serving {
         }
         let telemetry = Telemetry::new();
         let followed = followed(&config, &telemetry, table)?;
-        let served = served(&config, &followed, &telemetry)?;
+        let reads = Reads::of(config.store.name(), &config.limits, &telemetry.store);
+        let served = served(&config, &followed, &reads, &telemetry)?;
         let listener = TcpListener::bind(config.listen).await.map_err(|source| {
             Error::failed("the address cannot be listened on").with("listen", config.listen).because(source)
         })?;
@@ -143,6 +146,7 @@ impl Serving {
         let server = Arc::new(Server {
             served,
             followed,
+            breaker: reads.breaker().cloned(),
             tokens,
             limits: config.limits,
             key_bytes,
@@ -175,6 +179,11 @@ impl Serving {
         let (told, telling) = watch::channel(false);
         for followed in &self.server.followed {
             tokio::spawn(follow(followed.clone(), self.poll, telling.clone()));
+        }
+        if let Some(breaker) = self.server.breaker.clone() {
+            let (server, stop) = (self.server.clone(), stopped(telling.clone()));
+            let longest = server.limits.read_timeout.get();
+            tokio::spawn(async move { breaker.probe(&server.followed, longest, stop).await });
         }
         tokio::spawn(reread(self.server.clone(), self.tokens, self.tls.clone(), telling.clone()));
         let connections = Connections {
@@ -253,9 +262,9 @@ fn tables_of<'a>(name: &'a str, settings: &'a TableSettings) -> Vec<&'a str> {
 fn served(
     config: &Config,
     followed: &BTreeMap<String, Arc<Followed>>,
+    reads: &Reads,
     telemetry: &Telemetry,
 ) -> Result<HashMap<String, Served>> {
-    let reads = Reads::of(config.store.name(), config.limits.reads);
     let mut served = HashMap::new();
     for (name, settings) in &config.names {
         let names: Vec<&str> = match &settings.split {

@@ -136,12 +136,13 @@ fn get() -> Value {
         Kind::NoSuchKey,
         Kind::MethodNotAllowed,
         Kind::NoGeneration,
+        Kind::StoreUnavailable,
         Kind::StoreTooSlow,
     ];
     json!({
         "operationId": "get",
         "summary": "The value of a key",
-        "description": "404 means that the table lacks the key (`no_such_key`; the generation that was asked is named) or that this server knows no such table (`unknown_table`); 503 that nothing of the table can be read.",
+        "description": "404 means that the table lacks the key (`no_such_key`; the generation that was asked is named) or that this server knows no such table (`unknown_table`); 503 that nothing of the table is published or can be read (`no_generation`), or that its store does not answer (`store_unavailable`) or not in time (`store_too_slow`).",
         "responses": responses(ok, &kinds),
     })
 }
@@ -177,6 +178,7 @@ fn mget(facts: &Facts<'_>) -> Value {
         Kind::BodyTooLarge,
         Kind::NotJson,
         Kind::NoGeneration,
+        Kind::StoreUnavailable,
         Kind::StoreTooSlow,
     ];
     json!({
@@ -220,7 +222,7 @@ fn health() -> Value {
 
 fn ready() -> Value {
     let ok = json!({
-        "description": "Every table has a generation that can be read",
+        "description": "Every table has a generation that can be read, and the store answers",
         "content": { "application/json": {
             "schema": { "$ref": "#/components/schemas/Status" },
             "example": { "status": "ready" },

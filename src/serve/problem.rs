@@ -44,6 +44,8 @@ pub enum Kind {
     NotJson,
     /// Nothing is published, or nothing of it can be read.
     NoGeneration,
+    /// The store does not answer.
+    StoreUnavailable,
     /// The store did not answer in time.
     StoreTooSlow,
     /// A table has no generation yet, or the server is about to stop.
@@ -65,6 +67,7 @@ impl Kind {
         Self::TooManyKeys,
         Self::NotJson,
         Self::NoGeneration,
+        Self::StoreUnavailable,
         Self::StoreTooSlow,
         Self::NotReady,
     ];
@@ -87,6 +90,9 @@ impl Kind {
             Self::NotJson => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", "The body has to be JSON"),
             Self::NoGeneration => {
                 (StatusCode::SERVICE_UNAVAILABLE, "no_generation", "The table has nothing that can be read")
+            }
+            Self::StoreUnavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", "The store does not answer")
             }
             Self::StoreTooSlow => {
                 (StatusCode::SERVICE_UNAVAILABLE, "store_too_slow", "The store did not answer in time")
@@ -145,7 +151,7 @@ impl Problem {
             Kind::TooSlow | Kind::BodyTooLarge => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Kind::NoGeneration | Kind::StoreTooSlow | Kind::NotReady => {
+            Kind::NoGeneration | Kind::StoreUnavailable | Kind::StoreTooSlow | Kind::NotReady => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}

@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind};
 use axum::body::Bytes;
 use axum::http::HeaderValue;
 use prometheus_client::metrics::counter::Counter;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, timeout_at};
@@ -134,6 +135,8 @@ enum Unread {
     Gone,
     /// The store can't be reached; that may pass.
     Away,
+    /// There was no answer in time.
+    Late,
 }
 
 impl Arm {
@@ -143,7 +146,7 @@ impl Arm {
     /// A problem where no generation can be read and there is no fallback.
     pub async fn get(&self, policy: &Policy, key: &str, until: Instant) -> Result<Answer, Problem> {
         let asked = async {
-            let held = self.followed.held();
+            let held = self.admitted()?;
             match self.ask(policy, &held, key).await {
                 Err(Unread::Gone) => match self.reads.renewed(&self.followed, &held).await {
                     Some(renewed) => self.ask(policy, &renewed, key).await,
@@ -152,11 +155,27 @@ impl Arm {
                 answer => answer,
             }
         };
-        match timeout_at(until, asked).await {
-            Ok(Ok(answer)) => Ok(answer),
-            unread if policy.fallback.is_none() => Err(self.nothing(unread.is_err())),
-            _ => Ok(self.miss(policy, None)),
+        match self.in_time(until, asked).await {
+            Ok(answer) => Ok(answer),
+            Err(unread) if policy.fallback.is_none() => Err(self.nothing(&unread)),
+            Err(_) => Ok(self.miss(policy, None)),
         }
+    }
+
+    /// What is held, if it may be asked: a store that does not answer is not waited for.
+    fn admitted(&self) -> Result<Arc<Held>, Unread> {
+        let held = self.followed.held();
+        let is_hopeless = held.active.is_none() && self.followed.is_away();
+        if is_hopeless || !self.reads.admits() { Err(Unread::Away) } else { Ok(held) }
+    }
+
+    async fn in_time<T>(&self, until: Instant, asked: impl Future<Output = Result<T, Unread>>) -> Result<T, Unread> {
+        timeout_at(until, asked).await.unwrap_or_else(|_| {
+            if let Some(breaker) = self.reads.breaker() {
+                breaker.failed();
+            }
+            Err(Unread::Late)
+        })
     }
 
     async fn ask(&self, policy: &Policy, held: &Held, key: &str) -> Result<Answer, Unread> {
@@ -189,7 +208,7 @@ impl Arm {
     /// As [`Arm::get`].
     pub async fn mget(&self, policy: &Policy, keys: &[&str], until: Instant) -> Result<Answers, Problem> {
         let asked = async {
-            let held = self.followed.held();
+            let held = self.admitted()?;
             match self.ask_all(policy, &held, keys).await {
                 Err(Unread::Gone) => match self.reads.renewed(&self.followed, &held).await {
                     Some(renewed) => self.ask_all(policy, &renewed, keys).await,
@@ -198,10 +217,10 @@ impl Arm {
                 answers => answers,
             }
         };
-        match timeout_at(until, asked).await {
-            Ok(Ok(answers)) => return Ok(answers),
-            unread if policy.fallback.is_none() => return Err(self.nothing(unread.is_err())),
-            _ => {}
+        match self.in_time(until, asked).await {
+            Ok(answers) => return Ok(answers),
+            Err(unread) if policy.fallback.is_none() => return Err(self.nothing(&unread)),
+            Err(_) => {}
         }
         let missing = Item { value: None, source: Source::Missing, generation: None };
         let mut items = vec![missing; keys.len()];
@@ -315,19 +334,21 @@ impl Arm {
         Answer { value, source, generation: generation.cloned(), is_stale: false }
     }
 
-    fn nothing(&self, is_late: bool) -> Problem {
+    fn nothing(&self, unread: &Unread) -> Problem {
         let table = &self.followed.table.name;
-        if is_late {
-            return Problem::new(
-                Kind::StoreTooSlow,
-                format!("the store of the lookup table {table} did not answer in time"),
-            );
-        }
-        let why = match self.followed.held().active {
-            Some(_) => "what is published can't be read",
-            None => "nothing is published, or it can't be read",
+        let (kind, detail) = match unread {
+            Unread::Late => {
+                (Kind::StoreTooSlow, format!("the store of the lookup table {table} did not answer in time"))
+            }
+            Unread::Away => (Kind::StoreUnavailable, format!("the store of the lookup table {table} does not answer")),
+            Unread::Gone if self.followed.held().active.is_some() => {
+                (Kind::NoGeneration, format!("of the lookup table {table} what is published can't be read"))
+            }
+            Unread::Gone => {
+                (Kind::NoGeneration, format!("of the lookup table {table} nothing is published, or it can't be read"))
+            }
         };
-        Problem::new(Kind::NoGeneration, format!("of the lookup table {table} {why}"))
+        Problem::new(kind, detail)
     }
 }
 

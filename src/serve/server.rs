@@ -1,6 +1,7 @@
 //! From a request to an answer.
 
 use super::answer::{json_body, of_key, of_keys, of_table, whole};
+use super::breaker::Breaker;
 use super::followed::Followed;
 use super::generation::borrowed;
 use super::keys::{Batch, Key, checked, parts, unescaped};
@@ -37,6 +38,8 @@ pub struct Server {
     pub served: HashMap<String, Served>,
     /// The lookup tables behind it, each once.
     pub followed: Vec<Arc<Followed>>,
+    /// What stands between requests and a store over a network.
+    pub breaker: Option<Arc<Breaker>>,
     /// The tokens, one of which a request has to have; `None` where anybody may ask.
     pub tokens: Option<RwLock<Tokens>>,
     /// What a client may cost.
@@ -160,6 +163,9 @@ impl Server {
     fn ready(&self, is_admitted: bool) -> Result<Response<Body>, Problem> {
         if self.is_stopping.load(Ordering::Relaxed) {
             return Err(Problem::new(Kind::NotReady, "the server has been told to stop"));
+        }
+        if self.breaker.as_ref().is_some_and(|breaker| breaker.is_open()) {
+            return Err(Problem::new(Kind::NotReady, "the store does not answer"));
         }
         let missing = self.followed.iter().filter(|followed| followed.held().active.is_none());
         let missing: Vec<&str> = missing.map(|followed| followed.table.name.as_str()).collect();

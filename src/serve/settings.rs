@@ -63,6 +63,8 @@ pub struct Limits {
     pub header_timeout: Length,
     /// The longest time from the head of a request to its answer.
     pub request_timeout: Length,
+    /// The longest that a read from a store over the network may take.
+    pub read_timeout: Length,
     /// The longest wait for a client to take anything of its answer.
     pub write_timeout: Length,
     /// The longest time that requests under way may still take once the server is told to stop.
@@ -78,6 +80,7 @@ impl Default for Limits {
             reads: 64,
             header_timeout: Length::secs(20),
             request_timeout: Length::secs(10),
+            read_timeout: Length::secs(2),
             write_timeout: Length::secs(10),
             drain_timeout: Length::secs(8),
         }

@@ -61,8 +61,19 @@ pub struct Telemetry {
     is_current: PerTable<Gauge>,
     age: PerTable<Gauge<f64, AtomicU64>>,
     arms: Family<ArmLabels, Counter>,
+    /// What is counted of a store over a network.
+    pub store: StoreTelemetry,
     /// Connections that are open.
     pub connections: Gauge,
+}
+
+/// What is counted of a store over a network.
+#[derive(Debug, Clone)]
+pub struct StoreTelemetry {
+    /// Reads that requests went without, because the store does not answer.
+    pub refused: Counter,
+    openings: Counter,
+    is_open: Gauge,
 }
 
 /// What is counted of one lookup table.
@@ -121,6 +132,7 @@ impl Telemetry {
         registry.register("data_age_seconds", help, age.clone());
         let arms = Family::default();
         registry.register("arm_keys", "Keys by the arm of a split that they belong to", arms.clone());
+        let store = StoreTelemetry::new(&mut registry);
         let connections = Gauge::default();
         registry.register("connections", "Connections that are open", connections.clone());
         let times = Route::ALL.iter().map(|route| times.get_or_create_owned(&RouteLabels { route: route.name() }));
@@ -141,6 +153,7 @@ impl Telemetry {
             is_current,
             age,
             arms,
+            store,
             connections,
         }
     }
@@ -186,6 +199,32 @@ impl Telemetry {
         encode(&mut text, &self.registry)
             .map_err(|source| Error::failed("the metrics cannot be written").because(source))?;
         Ok(text)
+    }
+}
+
+impl StoreTelemetry {
+    fn new(registry: &mut Registry) -> Self {
+        let is_open = Gauge::default();
+        let help = "1 while the store is not asked because it does not answer";
+        registry.register("store_circuit_open", help, is_open.clone());
+        let openings = Counter::default();
+        let help = "How often the store stopped answering, so that it was asked no more";
+        registry.register("store_circuit_openings", help, openings.clone());
+        let refused = Counter::default();
+        let help = "Reads that requests went without, because the store does not answer";
+        registry.register("store_reads_refused", help, refused.clone());
+        Self { refused, openings, is_open }
+    }
+
+    /// The store is asked no more.
+    pub fn opened(&self) {
+        self.openings.inc();
+        self.is_open.set(1);
+    }
+
+    /// The store is asked again.
+    pub fn closed(&self) {
+        self.is_open.set(0);
     }
 }
 

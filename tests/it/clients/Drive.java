@@ -7,6 +7,7 @@ import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.math.BigInteger;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.LocalDate;
@@ -43,7 +44,9 @@ final class Drive {
         switch ((String) command.get("do")) {
             case "open" -> {
                 Duration check = Duration.ofMillis((Long) command.get("check_millis"));
-                LookupTable.Options options = new LookupTable.Options((String) command.get("prefix"), check);
+                String ca = (String) command.get("ca");
+                LookupTable.Options options = new LookupTable.Options(
+                        (String) command.get("prefix"), check, ca == null ? null : LookupTable.trusting(Path.of(ca)));
                 table = LookupTable.open((String) command.get("location"), (String) command.get("table"), options);
             }
             case "get" -> {

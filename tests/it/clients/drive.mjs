@@ -1,5 +1,6 @@
 /** Reads tables as the tests say: a command as JSON on each line of standard input, an answer on each of the output. */
 
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
@@ -15,18 +16,39 @@ function part(typed) {
 
 let table;
 
-async function cluster(url) {
-  const { createCluster } = createRequire(process.argv[2])('redis');
-  const client = createCluster({ rootNodes: [{ url }] });
+function credentials(location) {
+  const { username, password } = new URL(location);
+  return username ? { username: decodeURIComponent(username), password: decodeURIComponent(password) } : {};
+}
+
+/** A client of the caller's own. What a URL alone trusts is what NODE_EXTRA_CA_CERTS names, which the tests set. */
+async function own({ location: url, ca }) {
+  const { createClient } = createRequire(process.argv[2])('redis');
+  const client = createClient({ url, socket: { tls: true, ca: readFileSync(ca), reconnectStrategy: false } });
   client.on('error', () => {});
   await client.connect();
   return client;
 }
 
+async function cluster({ location, ca }) {
+  const { createCluster } = createRequire(process.argv[2])('redis');
+  // What the root's URL says is not taken for the other nodes.
+  const secured = ca === undefined ? {} : { socket: { tls: true, ca: readFileSync(ca) } };
+  const client = createCluster({ rootNodes: [{ url: location }], defaults: { ...credentials(location), ...secured } });
+  client.on('error', () => {});
+  await client.connect();
+  return client;
+}
+
+async function place(command) {
+  if (command.via === 'client') return own(command);
+  return command.cluster ? cluster(command) : command.location;
+}
+
 async function answer(command) {
   switch (command.do) {
     case 'open':
-      table = await LookupTable.open(command.cluster ? await cluster(command.location) : command.location, command.table, {
+      table = await LookupTable.open(await place(command), command.table, {
         prefix: command.prefix,
         checkMillis: command.check_millis,
       });

@@ -3,6 +3,7 @@
 import datetime
 import json
 import sys
+import urllib.parse
 
 import redis
 from lakemill_lookup import LookupTable
@@ -15,6 +16,18 @@ def part(typed):
 
 def millis(instant):
     return int(instant.timestamp() * 1000)
+
+
+def place(command):
+    location, ca = command["location"], command.get("ca")
+    if command.get("cluster"):
+        return redis.RedisCluster.from_url(location, **({} if ca is None else {"ssl_ca_certs": ca}))
+    if command.get("via") == "client":
+        url = urllib.parse.urlsplit(location)
+        return redis.Redis(
+            host=url.hostname, port=url.port, username=urllib.parse.unquote(url.username),
+            password=urllib.parse.unquote(url.password), ssl=True, ssl_ca_certs=ca)
+    return location if ca is None else f"{location}?ssl_ca_certs={urllib.parse.quote(ca)}"
 
 
 def answer(table, command):
@@ -39,11 +52,8 @@ def main():
         command = json.loads(line)
         try:
             if command["do"] == "open":
-                location = command["location"]
-                if command.get("cluster"):
-                    location = redis.RedisCluster.from_url(location)
                 table = LookupTable(
-                    location, command["table"], prefix=command["prefix"],
+                    place(command), command["table"], prefix=command["prefix"],
                     check_secs=command["check_millis"] / 1000)
                 said = {}
             elif command["do"] == "close":

@@ -2,17 +2,19 @@
 
 mod place;
 mod reader;
+mod secured;
 mod vectors;
 
 use arrow::array::{ArrayRef, BooleanArray, Date32Array, Int64Array, RecordBatch, StringArray};
 use lakemill::lookup::Mode;
 use place::{Kind, Place};
 use reader::{Language, Reader};
+use secured::{reads_from_nobody_whom_it_should_not_trust, reads_over_tls_as_a_user_of_few_rights};
 use serde_json::{Value, json};
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn batch(columns: &[(&str, ArrayRef)]) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns.iter().map(|(name, array)| (*name, array.clone(), true))).unwrap()
@@ -346,30 +348,55 @@ in_every_language! {
     tells_what_cannot_be_read,
     tells_what_has_expired,
     tells_what_is_damaged,
+    reads_over_tls_as_a_user_of_few_rights,
+    reads_from_nobody_whom_it_should_not_trust,
+}
+
+/// Reads all keys, and one that is not there.
+fn read_from_cluster(reader: &mut Reader, keys: &[String], when: &str) {
+    let found = reader.get(texts(keys.iter().chain([&"absent".to_owned()])));
+    assert!(found[..keys.len()].iter().all(|value| value.as_deref() == Some(r#"{"value":1}"#)), "{when}");
+    assert_eq!(found[keys.len()], None, "{when}");
 }
 
 #[test]
-fn a_cluster_is_read_or_refused_by_name() {
+fn a_cluster_is_read_while_its_keys_move() {
     let Some(nodes) = crate::redis::server::cluster() else { return };
     let keys = numbered(2000);
     for kind in Kind::SERVER {
         let place = Place::on(*kind, nodes[0].url());
-        place.publish(&rows(&keys, 1), 1, 3);
+        place.publish(&rows(&keys, 1), 1, 1);
+        let mut readers = Vec::new();
         for language in Language::ALL {
             let Some(mut reader) = Reader::start(language) else { continue };
             let opened = reader.try_open_in_cluster(&place);
-            let get = json!({ "do": "get", "keys": texts(keys.iter().chain([&"absent".to_owned()])) });
-            if language == Language::Java {
-                // Either the pointer already lies on another node, or some of the keys do.
-                let refused = if opened["error"].is_null() { reader.ask(&get) } else { opened };
-                assert!(refused["message"].as_str().unwrap().contains("cluster"), "{refused}");
-                continue;
-            }
             assert!(opened["error"].is_null(), "{language:?} {opened}");
-            let found = reader.ask(&get);
-            let found = found["values"].as_array().unwrap_or_else(|| panic!("{language:?}: {found}"));
-            assert!(found[..keys.len()].iter().all(|value| *value == r#"{"value":1}"#), "{language:?} {place:?}");
-            assert_eq!(found[keys.len()], Value::Null);
+            read_from_cluster(&mut reader, &keys, &format!("{language:?} {place:?}"));
+            readers.push((language, reader));
+        }
+        // The slot of one part of the values goes from its node to another.
+        let is_value = |key: &String| match kind {
+            Kind::Strings => key.ends_with(":1:customer 7"),
+            _ => key.starts_with(&format!("{}:{{", place.prefix())) && key.ends_with("}:1"),
+        };
+        let (from, moved) =
+            nodes.iter().find_map(|node| Some((node, node.keys().into_iter().find(is_value)?))).unwrap();
+        let to = nodes.iter().find(|node| node.port != from.port).unwrap();
+        let slot = from.cli(&["CLUSTER", "KEYSLOT", &moved]);
+        let (from_id, to_id) = (from.cli(&["CLUSTER", "MYID"]), to.cli(&["CLUSTER", "MYID"]));
+        assert_eq!(to.cli(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]), "OK");
+        assert_eq!(from.cli(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]), "OK");
+        for key in from.cli(&["CLUSTER", "GETKEYSINSLOT", &slot, "1000"]).lines() {
+            assert_eq!(from.cli(&["MIGRATE", "127.0.0.1", &to.port.to_string(), key, "0", "10000"]), "OK", "{key}");
+        }
+        for (language, reader) in &mut readers {
+            read_from_cluster(reader, &keys, &format!("{language:?} {place:?} while a slot moves"));
+        }
+        for node in [to, from].into_iter().chain(&nodes) {
+            assert_eq!(node.cli(&["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]), "OK");
+        }
+        for (language, reader) in &mut readers {
+            read_from_cluster(reader, &keys, &format!("{language:?} {place:?} after a slot has moved"));
         }
     }
 }
@@ -385,5 +412,26 @@ fn a_server_that_is_gone_is_an_error_and_no_missing_key() {
         let answer = reader.ask(&open);
         assert_ne!(refusal(&answer), "NotPublished", "{language:?}");
         assert!(!answer.to_string().contains("hunter2"), "{language:?} shows the password: {answer}");
+    }
+}
+
+#[test]
+fn a_server_that_hangs_is_an_error_in_time_and_read_again_when_it_goes_on() {
+    let Some(server) = crate::redis::server::Server::start(&[]) else { return };
+    let place = Place::on(Kind::Buckets, server.url());
+    place.publish(&rows(&numbered(10), 1), 1, 3);
+    // Node's package waits for as long as there is a connection.
+    for (language, option) in [(Language::Python, "?socket_timeout=1"), (Language::Java, "")] {
+        let Some(mut reader) = Reader::start(language) else { continue };
+        let location = format!("{}{option}", server.url());
+        let opened = reader.try_open_as(&place, json!({ "location": location, "check_millis": 0 }));
+        assert!(opened["error"].is_null(), "{language:?}: {opened}");
+        server.signal("-STOP");
+        let began = Instant::now();
+        let get = json!({ "do": "get", "keys": [text("customer 1")] });
+        assert_ne!(refusal(&reader.ask(&get)), "NotPublished", "{language:?}");
+        assert!(began.elapsed() < Duration::from_secs(20), "{language:?}: {:?}", began.elapsed());
+        server.signal("-CONT");
+        assert_eq!(reader.get(vec![text("customer 1")]), [Some(r#"{"value":1}"#.to_owned())], "{language:?}");
     }
 }

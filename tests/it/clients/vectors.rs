@@ -8,6 +8,7 @@ use arrow::array::{
     RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array,
 };
 use lakemill::lookup::{Checksum, Column, FORMAT, GenerationMetadata, KeyColumns, partition_of};
+use lakemill::serve::settings::TableSettings;
 use redis::Commands;
 use serde_json::{Value, json};
 use std::fs;
@@ -126,6 +127,36 @@ fn partition_vectors(keys: &[Value]) -> Vec<Value> {
     some.flat_map(|key| [1, 64, 156_250].map(|partitions| of(key, partitions))).collect()
 }
 
+/// The arms of keys by what `lakemill serve` computes, those on both sides of a border among them.
+fn split_vectors(keys: &[Value]) -> Vec<Value> {
+    let arm_of = |salt: &str, arms: &[(String, u64)], key: &str| {
+        let settings =
+            TableSettings { split: Some(arms.to_vec()), salt: Some(salt.into()), ..TableSettings::default() };
+        settings.split("table").unwrap().unwrap().arm_of(key.as_bytes())
+    };
+    let hundred: Vec<(String, u64)> = (0..100).map(|arm| (format!("a{arm}"), 1)).collect();
+    let at = |point: usize| {
+        let falls = |key: &String| arm_of("card_fraud", &hundred, key) == point;
+        (0..).map(|key: u32| key.to_string()).find(falls).unwrap()
+    };
+    let mut asked: Vec<String> = [0, 9, 10, 89, 90, 99].map(at).to_vec();
+    asked.extend(keys.iter().step_by(5).map(|vector| vector["key"].as_str().unwrap().to_owned()));
+    let splits: [(&str, &[(&str, u64)]); 6] = [
+        ("card_fraud", &[("champion", 90), ("challenger", 10)]),
+        ("card_fraud", &[("challenger", 10), ("champion", 90)]),
+        ("card_fraud", &[("all", 1)]),
+        ("spring é😀:2018", &[("a", 1), ("b", 1), ("c", 1)]),
+        ("", &[("no", 0), ("a", 5), ("nothing", 0), ("b", 5), ("never", 0)]),
+        ("card_fraud", &[("a", 333_333), ("b", 333_334), ("c", 333_333)]),
+    ];
+    let vector = |(salt, arms): (&str, &[(&str, u64)])| {
+        let arms: Vec<(String, u64)> = arms.iter().map(|(arm, weight)| ((*arm).to_owned(), *weight)).collect();
+        let keys: Vec<Value> = asked.iter().map(|key| json!([key, arms[arm_of(salt, &arms, key)].0])).collect();
+        json!({ "salt": salt, "arms": arms, "keys": keys })
+    };
+    splits.map(vector).to_vec()
+}
+
 fn checksum_vectors(values: &[Value]) -> Vec<Value> {
     let value = |index: usize| values[index]["value"].as_str().unwrap().to_owned();
     let long = "long ".repeat(100);
@@ -195,6 +226,7 @@ fn the_test_vectors_are_what_the_encoders_give() {
     let vectors = json!({
         "format": FORMAT,
         "partitions": partition_vectors(&keys),
+        "splits": split_vectors(&keys),
         "keys": keys,
         "checksums": checksum_vectors(&values),
         "values": values,

@@ -2,7 +2,7 @@
 
 use super::server::{Server, free_port};
 use super::*;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::path::{Path, PathBuf};
 
 const PASSWORD: &str = "hunter2-Ünsafe/@:%";
@@ -113,6 +113,8 @@ pub fn certificates(folder: &Path) -> (PathBuf, PathBuf, PathBuf) {
     let authority_key = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // What has the name of its issuer is taken for self-signed by OpenSSL.
+    authority.distinguished_name.push(DnType::CommonName, "authority");
     let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
     let issuer = Issuer::new(authority, authority_key);
     let key = KeyPair::generate().unwrap();

@@ -6,7 +6,7 @@ mod cluster;
 mod contents;
 mod crash;
 mod faults;
-mod identities;
+pub mod identities;
 mod job;
 mod proxy;
 mod sentinels;

@@ -110,6 +110,12 @@ impl Server {
         }
     }
 
+    /// `kill -STOP` and the like.
+    pub fn signal(&self, signal: &str) {
+        let server = &self.process.as_ref().unwrap().server;
+        assert!(Command::new("kill").args([signal, &server.id().to_string()]).status().unwrap().success());
+    }
+
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/0", self.port)
     }
@@ -149,14 +155,21 @@ pub fn cli(port: u16, arguments: &[&str]) -> String {
 
 /// A cluster of three primaries.
 pub fn cluster() -> Option<[Server; 3]> {
-    let settings = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
-    let nodes = [Server::start(&settings)?, Server::start(&settings)?, Server::start(&settings)?];
+    cluster_with([&[], &[], &[]])
+}
+
+/// A cluster of three primaries with further settings each.
+pub fn cluster_with(more: [&[&str]; 3]) -> Option<[Server; 3]> {
+    let node = |more: &[&str]| {
+        Server::start(&[&["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"], more].concat())
+    };
+    let nodes = [node(more[0])?, node(more[1])?, node(more[2])?];
     let ranges = [(0, 5460), (5461, 10_922), (10_923, 16_383)];
     for (node, (first, last)) in nodes.iter().zip(ranges) {
         let (first, last) = (first.to_string(), last.to_string());
         assert_eq!(node.cli(&["CLUSTER", "ADDSLOTSRANGE", &first, &last]), "OK");
         for other in &nodes {
-            node.cli(&["CLUSTER", "MEET", "127.0.0.1", &other.port.to_string()]);
+            node.cli(&["CLUSTER", "MEET", "127.0.0.1", &other.listens_on().to_string()]);
         }
     }
     let began = Instant::now();

@@ -40,7 +40,7 @@ static LOCAL: LazyLock<Local> = LazyLock::new(|| {
 });
 
 /// The same project in a new bucket, without its home.
-fn project(name: &str) -> Option<Bucket> {
+pub fn project(name: &str) -> Option<Bucket> {
     let bucket = server()?.bucket(name);
     for part in ["jobs", "sql", "lake"] {
         bucket.upload(&LOCAL.folder.path().join(part), &format!("p/{part}"));
@@ -49,15 +49,15 @@ fn project(name: &str) -> Option<Bucket> {
 }
 
 impl Bucket {
-    fn job(&self) -> String {
+    pub fn job(&self) -> String {
         self.url("p/jobs/risk.toml")
     }
 
-    fn home(&self) -> String {
+    pub fn home(&self) -> String {
         self.url("p/home")
     }
 
-    fn on_day(&self, command: &str, more: &[&str]) -> Outcome {
+    pub fn on_day(&self, command: &str, more: &[&str]) -> Outcome {
         self.run(&[&[command, &self.job(), "--interval", DAY], more].concat())
     }
 }

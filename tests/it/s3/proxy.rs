@@ -3,8 +3,9 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 /// What is done to connections and requests.
 #[derive(Debug, Default)]
@@ -17,6 +18,8 @@ pub struct Faults {
     pub cut_answers: AtomicI64,
     /// How many PUTs reach the server while their answer does not come back.
     pub lost_answers: AtomicI64,
+    /// Whether requests get no answer at all, for as long as it is set.
+    pub hangs: AtomicBool,
     /// How many requests came.
     pub requests: AtomicU64,
 }
@@ -80,6 +83,9 @@ fn request(client: &mut TcpStream) -> std::io::Result<Vec<u8>> {
 fn serve(mut client: TcpStream, server: u16, faults: &Faults) -> std::io::Result<()> {
     let request = request(&mut client)?;
     faults.requests.fetch_add(1, Ordering::SeqCst);
+    while faults.hangs.load(Ordering::SeqCst) {
+        thread::sleep(Duration::from_millis(20));
+    }
     if !take(&faults.healthy) && take(&faults.slow_down) {
         let head = format!(
             "HTTP/1.1 503 Slow Down\r\ncontent-type: application/xml\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",

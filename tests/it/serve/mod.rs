@@ -1,5 +1,7 @@
 //! `lakemill serve`: the real binary on a free port, and whatever may come to it.
 
+mod breaker;
+mod bucket;
 mod client;
 mod degraded;
 mod flips;

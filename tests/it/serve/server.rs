@@ -32,6 +32,11 @@ impl Server {
     pub fn start_with(home: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut command = command(home, args);
         command.envs(env.iter().copied());
+        Self::of(command)
+    }
+
+    /// What a command serves, once it says so.
+    pub fn of(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -2,7 +2,7 @@
 
 use super::routes::samples;
 use super::server::{Server, config, publish};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::tempdir;
 
@@ -62,6 +62,40 @@ fn each_key_has_the_arm_that_the_documented_hash_says() {
         server.get("/v1/fraud_a/1").problem(404, "unknown_table");
     }
     assert!((20..=90).contains(&challenged), "a tenth of 500: {challenged}");
+}
+
+/// What readers in other languages compute, and their tests compare themselves with.
+#[test]
+fn the_arms_of_the_readers_test_vectors_are_those_that_are_served() {
+    let home = tempdir().unwrap();
+    let vectors = std::fs::read(crate::command::root().join("clients/vectors.json")).unwrap();
+    let vectors: Value = serde_json::from_slice(&vectors).unwrap();
+    let splits = vectors["splits"].as_array().unwrap();
+    let mut tables = String::new();
+    for (index, vector) in splits.iter().enumerate() {
+        let arms: Vec<String> = vector["arms"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|arm| format!("{} = {}", arm[0].as_str().unwrap(), arm[1]))
+            .collect();
+        // Nothing is published: the fallback is answered by the arm.
+        tables += &format!(
+            "[tables.t{index}]\nsalt = {}\nsplit = {{ {} }}\nfallback = {{ x = 1 }}\n",
+            vector["salt"],
+            arms.join(", ")
+        );
+    }
+    let server = Server::start(home.path(), &["--config", &config(home.path(), &tables)]);
+    for (index, vector) in splits.iter().enumerate() {
+        let pairs = vector["keys"].as_array().unwrap();
+        assert!(pairs.len() >= 10);
+        let keys: Vec<&Value> = pairs.iter().map(|pair| &pair[0]).collect();
+        let batch = server.post(&format!("/v1/t{index}:mget"), &json!({ "keys": keys }).to_string()).expect(200).json();
+        let arms: Vec<Value> =
+            batch["results"].as_array().unwrap().iter().map(|result| json!([result["key"], result["arm"]])).collect();
+        assert_eq!(&arms, pairs, "{}", vector["salt"]);
+    }
 }
 
 #[test]

@@ -1,7 +1,10 @@
 package lakemill.lookup;
 
 import java.math.BigInteger;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
 import java.time.LocalDate;
 import java.util.ArrayList;
 import java.util.List;
@@ -13,6 +16,9 @@ import lakemill.lookup.LookupTableException.Damaged;
 
 /** Keys and values as every store holds them. */
 public final class Encoding {
+    /** The greatest sum of the weights of a split. */
+    private static final long MOST_WEIGHT = 1_000_000;
+
     private Encoding() {}
 
     /**
@@ -36,6 +42,46 @@ public final class Encoding {
         CRC32 crc = new CRC32();
         crc.update(key);
         return (int) (crc.getValue() % Math.max(partitions, 1));
+    }
+
+    /**
+     * The arm that an encoded key has in an A/B split of {@code lakemill serve}.
+     *
+     * @param salt the served name, unless the configuration has another one
+     * @param arms in the order of the configuration
+     * @throws IllegalArgumentException where the weights make no split
+     */
+    public static String splitArm(String salt, List<Arm> arms, String key) {
+        long total = 0;
+        for (Arm arm : arms) {
+            // Each is looked at before it is added, so that no sum overflows.
+            total = arm.weight() < 0 || arm.weight() > MOST_WEIGHT ? MOST_WEIGHT + 1 : total + arm.weight();
+            if (total > MOST_WEIGHT) {
+                break;
+            }
+        }
+        if (total < 1 || total > MOST_WEIGHT) {
+            throw new IllegalArgumentException(
+                    "the weights of a split are whole numbers from 0, and their sum is from 1 to " + MOST_WEIGHT);
+        }
+        byte[] digest = sha256((salt + ":" + key).getBytes(StandardCharsets.UTF_8));
+        // 15 of the 16 hexadecimal digits of its first 8 bytes.
+        long point = (ByteBuffer.wrap(digest).getLong() >>> 4) % total;
+        for (Arm arm : arms) {
+            if (point < arm.weight()) {
+                return arm.name();
+            }
+            point -= arm.weight();
+        }
+        throw new AssertionError("a point is below the sum of the weights");
+    }
+
+    private static byte[] sha256(byte[] bytes) {
+        try {
+            return MessageDigest.getInstance("SHA-256").digest(bytes);
+        } catch (NoSuchAlgorithmException error) {
+            throw new AssertionError("every Java has SHA-256", error);
+        }
     }
 
     /**

@@ -1,16 +1,25 @@
 package lakemill.lookup;
 
 import java.io.IOException;
+import java.io.InputStream;
 import java.net.URI;
 import java.net.URISyntaxException;
+import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.security.GeneralSecurityException;
+import java.security.KeyStore;
+import java.security.cert.Certificate;
+import java.security.cert.CertificateFactory;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import javax.net.ssl.SSLContext;
+import javax.net.ssl.SSLSocketFactory;
+import javax.net.ssl.TrustManagerFactory;
 import lakemill.lookup.LookupTableException.Damaged;
 import lakemill.lookup.LookupTableException.Expired;
 import lakemill.lookup.LookupTableException.NotPublished;
@@ -49,11 +58,43 @@ public final class LookupTable implements AutoCloseable {
      * @param prefix that of the keys in Redis
      * @param check how long the pointer to the current generation is believed before it is looked at again; zero:
      *     looked at for every read
+     * @param tls whom {@code rediss://} trusts, and with which certificate it shows itself, if any: {@link #trusting}, or
+     *     a context of your own; null: whom this Java trusts
      */
-    public record Options(String prefix, Duration check) {
+    public record Options(String prefix, Duration check, SSLContext tls) {
         /** The prefix {@code lakemill}; the pointer is looked at once a second. */
         public Options() {
             this("lakemill", Duration.ofSeconds(1));
+        }
+
+        /** Whom this Java trusts is trusted. */
+        public Options(String prefix, Duration check) {
+            this(prefix, check, null);
+        }
+    }
+
+    /**
+     * Trusts the authorities in a file of certificates (PEM), and nobody else.
+     *
+     * @throws IllegalArgumentException where the file holds no certificate
+     */
+    public static SSLContext trusting(Path authorities) throws IOException {
+        try (InputStream file = Files.newInputStream(authorities)) {
+            KeyStore trusted = KeyStore.getInstance(KeyStore.getDefaultType());
+            trusted.load(null, null);
+            for (Certificate authority : CertificateFactory.getInstance("X.509").generateCertificates(file)) {
+                trusted.setCertificateEntry("authority " + trusted.size(), authority);
+            }
+            if (trusted.size() == 0) {
+                throw new IllegalArgumentException("the file of authorities holds no certificate");
+            }
+            TrustManagerFactory trust = TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
+            trust.init(trusted);
+            SSLContext context = SSLContext.getInstance("TLS");
+            context.init(null, trust.getTrustManagers(), null);
+            return context;
+        } catch (GeneralSecurityException error) {
+            throw new IOException("the file of authorities cannot be used", error);
         }
     }
 
@@ -72,13 +113,14 @@ public final class LookupTable implements AutoCloseable {
      * Opens a table.
      *
      * @param location a home (the folder that holds {@code lookup/}) or the URL of a Redis server, {@code
-     *     redis://[[user]:password@]host[:port][/database]}, or {@code rediss://} for TLS
+     *     redis://[[user]:password@]host[:port][/database]}, or {@code rediss://} for TLS; of a cluster the URL of any of
+     *     its servers, the others are found by it
      * @throws NotPublished where nothing is published under this name
      * @throws LookupTableException.UnknownFormat where another format is published than this reader knows
      */
     public static LookupTable open(String location, String table, Options options) throws IOException {
         Store store = location.matches("rediss?://.*")
-                ? new RedisStore(server(location), options.prefix(), table)
+                ? new RedisStore(server(location), factory(options.tls()), options.prefix(), table)
                 : new FileStore(Path.of(location), table);
         LookupTable opened = new LookupTable(store, table, options.check());
         try {
@@ -90,9 +132,18 @@ public final class LookupTable implements AutoCloseable {
         return opened;
     }
 
+    private static SSLSocketFactory factory(SSLContext tls) {
+        return tls == null ? (SSLSocketFactory) SSLSocketFactory.getDefault() : tls.getSocketFactory();
+    }
+
     private static URI server(String location) {
         try {
-            return new URI(location);
+            URI server = new URI(location);
+            if (server.getRawQuery() != null || server.getRawFragment() != null) {
+                // Another reader's option would be left out without a word.
+                throw new IllegalArgumentException("the URL of a Redis server has no options here; see LookupTable.Options");
+            }
+            return server;
         } catch (URISyntaxException error) {
             // Its message would show the password.
             throw new IllegalArgumentException("the location of a Redis server is not a URL");

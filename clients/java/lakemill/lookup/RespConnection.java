@@ -20,46 +20,74 @@ import javax.net.ssl.SSLSocketFactory;
 /** A connection to a Redis server: RESP2, the part of it that reading needs. */
 final class RespConnection implements AutoCloseable {
     private static final int TIMEOUT_MILLIS = 5000;
-    private static final int DEFAULT_PORT = 6379;
     /** Strings of Redis end at 512 MiB. */
     private static final long MAX_BYTES = 512L << 20;
 
+    /** Below TLS, where there is that. */
+    private final Socket plain;
     private final Socket socket;
     private final InputStream replies;
 
-    /** What the server says no with. The connection goes on. */
-    static final class Refusal extends LookupTableException {
-        private static final long serialVersionUID = 1;
+    /**
+     * What the server answers.
+     *
+     * @param text may be null
+     * @param no what it says no with, or null; the connection goes on
+     */
+    record Reply(String text, String no) {
+        /** Another server of a cluster keeps the key. */
+        boolean isMoved() {
+            return no != null && no.matches("MOVED \\d{1,5} \\S*:\\d{1,5}");
+        }
 
-        Refusal(String message) {
-            super(message);
+        /** The key is on its way to another server of a cluster. */
+        boolean isAsk() {
+            return no != null && no.matches("ASK \\d{1,5} \\S*:\\d{1,5}");
+        }
+
+        /** The slot of the key that is elsewhere. */
+        int slot() {
+            return Integer.parseInt(no.split(" ")[1]);
+        }
+
+        /** Where the key is. Without a host: where {@code from} is, on another port. */
+        RedisNode elsewhere(RedisNode from) {
+            String to = no.split(" ")[2];
+            int colon = to.lastIndexOf(':');
+            String host = to.substring(0, colon);
+            return new RedisNode(
+                    host.isEmpty() || host.equals("?") ? from.host() : host, Integer.parseInt(to.substring(colon + 1)));
+        }
+
+        LookupTableException refusal() {
+            return new LookupTableException("Redis refuses: " + no);
+        }
+
+        /** The text. */
+        String orRefusal() throws LookupTableException {
+            if (no != null) {
+                throw refusal();
+            }
+            return text;
         }
     }
 
     /**
-     * Connects, and logs in where the URL has a password.
+     * Connects to a server, and logs in where the URL has a password.
      *
-     * @param location {@code redis://[[user]:password@]host[:port][/database]}, or {@code rediss://} for TLS
+     * @param location {@code redis://[[user]:password@]host[:port][/database]}, or {@code rediss://} for TLS; of a cluster
+     *     any server's
      */
-    RespConnection(URI location) throws IOException {
-        String host = location.getHost();
-        if (host == null) {
-            throw new IllegalArgumentException("the URL of a Redis server has no host");
-        }
-        if (host.startsWith("[")) {
-            host = host.substring(1, host.length() - 1);
-        }
-        int port = location.getPort() < 0 ? DEFAULT_PORT : location.getPort();
-        Socket plain = new Socket();
+    RespConnection(RedisNode node, URI location, SSLSocketFactory tls) throws IOException {
+        plain = new Socket();
         try {
-            plain.connect(new InetSocketAddress(host, port), TIMEOUT_MILLIS);
+            plain.connect(new InetSocketAddress(node.host(), node.port()), TIMEOUT_MILLIS);
             plain.setSoTimeout(TIMEOUT_MILLIS);
             plain.setTcpNoDelay(true);
-            socket = "rediss".equals(location.getScheme()) ? encrypted(plain, host, port) : plain;
+            socket = "rediss".equals(location.getScheme()) ? encrypted(plain, node, tls) : plain;
             replies = new BufferedInputStream(socket.getInputStream(), 1 << 16);
-            List<List<String>> greeting = greeting(location);
-            if (!greeting.isEmpty()) {
-                ask(greeting);
+            for (Reply reply : ask(greeting(location))) {
+                reply.orRefusal();
             }
         } catch (IOException | RuntimeException error) {
             plain.close();
@@ -67,9 +95,8 @@ final class RespConnection implements AutoCloseable {
         }
     }
 
-    private static Socket encrypted(Socket plain, String host, int port) throws IOException {
-        SSLSocketFactory factory = (SSLSocketFactory) SSLSocketFactory.getDefault();
-        SSLSocket socket = (SSLSocket) factory.createSocket(plain, host, port, true);
+    private static Socket encrypted(Socket plain, RedisNode node, SSLSocketFactory tls) throws IOException {
+        SSLSocket socket = (SSLSocket) tls.createSocket(plain, node.host(), node.port(), true);
         // Without this Java checks who signed the certificate, but not for whom.
         SSLParameters parameters = socket.getSSLParameters();
         parameters.setEndpointIdentificationAlgorithm("HTTPS");
@@ -99,8 +126,8 @@ final class RespConnection implements AutoCloseable {
         return URLDecoder.decode(text.replace("+", "%2B"), UTF_8);
     }
 
-    /** Sends all commands, then reads the reply to each: text, or null. */
-    List<String> ask(List<List<String>> commands) throws IOException {
+    /** Sends all commands, then reads the reply to each. */
+    List<Reply> ask(List<List<String>> commands) throws IOException {
         ByteArrayOutputStream out = new ByteArrayOutputStream();
         for (List<String> command : commands) {
             write(out, "*" + command.size());
@@ -113,18 +140,9 @@ final class RespConnection implements AutoCloseable {
         }
         out.writeTo(socket.getOutputStream());
         socket.getOutputStream().flush();
-        List<String> answers = new ArrayList<>(commands.size());
-        Refusal refused = null;
+        List<Reply> answers = new ArrayList<>(commands.size());
         for (int index = 0; index < commands.size(); index++) {
-            try {
-                answers.add(reply());
-            } catch (Refusal refusal) {
-                // The other replies are on their way all the same.
-                refused = refused == null ? refusal : refused;
-            }
-        }
-        if (refused != null) {
-            throw refused;
+            answers.add(reply());
         }
         return answers;
     }
@@ -133,17 +151,16 @@ final class RespConnection implements AutoCloseable {
         out.writeBytes((line + "\r\n").getBytes(UTF_8));
     }
 
-    private String reply() throws IOException {
+    private Reply reply() throws IOException {
         String line = line();
         String rest = line.substring(Math.min(1, line.length()));
         switch (line.isEmpty() ? ' ' : line.charAt(0)) {
             case '+', ':':
-                return rest;
+                return new Reply(rest, null);
             case '-':
-                String hint = rest.startsWith("MOVED") ? " (a cluster, which this reader cannot follow)" : "";
-                throw new Refusal("Redis refuses: " + rest + hint);
+                return new Reply(null, rest);
             case '$':
-                return bulk(rest);
+                return new Reply(bulk(rest), null);
             default:
                 throw new IOException("the server does not speak the protocol of Redis");
         }
@@ -186,7 +203,8 @@ final class RespConnection implements AutoCloseable {
     @Override
     public void close() {
         try {
-            socket.close();
+            // TLS would take its leave, and wait for the answer of a server that hangs.
+            plain.close();
         } catch (IOException alreadyGone) {
             // Nothing was to be sent any more.
         }

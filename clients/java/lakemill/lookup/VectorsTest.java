@@ -32,6 +32,17 @@ final class VectorsTest {
             int partitions = ((Long) vector.get("partitions")).intValue();
             same(vector.get("partition"), (long) Encoding.partitionOf(key, partitions));
         }
+        for (Map<?, ?> vector : each(vectors, "splits")) {
+            splits(vector);
+        }
+        for (List<Arm> arms : List.of(
+                List.<Arm>of(),
+                List.of(new Arm("a", 0)),
+                List.of(new Arm("a", -1), new Arm("b", 2)),
+                List.of(new Arm("a", 1_000_000), new Arm("b", 1)),
+                List.of(new Arm("a", Long.MAX_VALUE), new Arm("b", Long.MAX_VALUE)))) {
+            refused(IllegalArgumentException.class, () -> Encoding.splitArm("salt", arms, "key"));
+        }
         for (Map<?, ?> vector : each(vectors, "values")) {
             values(vector);
         }
@@ -41,8 +52,27 @@ final class VectorsTest {
         for (Object other : Arrays.asList(1.0, null, 'a', "\ud800")) {
             refused(IllegalArgumentException.class, () -> Encoding.encodeKey(Arrays.asList(other)));
         }
+        for (String other : List.of("redis://127.0.0.1:1/0?ca=x", "rediss://:1", "redis://a b")) {
+            refused(IllegalArgumentException.class, () -> LookupTable.open(other, "table"));
+        }
+        // As the specification of Redis' clusters has it.
+        same(0x31c3, RedisNode.slot("123456789"));
+        same(RedisNode.slot("user1000"), RedisNode.slot("{user1000}.following"));
+        same(RedisNode.slot("{bar"), RedisNode.slot("foo{{bar}}zap"));
+        same(false, RedisNode.slot("bar") == RedisNode.slot("foo{}{bar}"));
         for (String other : List.of("", "{", "[]", "{\"a\":}", "{\"a\":1}x", "{\"a\":\"\\u00\"}", "{\"a\":1.2.3}")) {
             refused(IllegalArgumentException.class, () -> Json.object(other, Set.of()));
+        }
+    }
+
+    private static void splits(Map<?, ?> vector) {
+        List<Arm> arms = new ArrayList<>();
+        for (Object arm : list(vector, "arms")) {
+            arms.add(new Arm((String) ((List<?>) arm).get(0), (Long) ((List<?>) arm).get(1)));
+        }
+        for (Object pair : list(vector, "keys")) {
+            String key = (String) ((List<?>) pair).get(0);
+            same(((List<?>) pair).get(1), Encoding.splitArm((String) vector.get("salt"), arms, key));
         }
     }
 
