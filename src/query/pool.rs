@@ -251,7 +251,7 @@ mod tests {
             ("SELECT a.id FROM t a JOIN t b ON a.id = b.part", 2, "", "HashJoinInput", Kind::Build),
             ("SELECT a.id, b.part FROM t a CROSS JOIN t b", 1, "", "CrossJoinExec", Kind::Build),
             ("SELECT a.id FROM t a JOIN t b ON a.id % 7 <> b.part % 5", 1, "", "NestedLoopJoinLoad[", Kind::Reorders),
-            ("SELECT a.id FROM t a JOIN t b ON a.id = b.part", 1, "merge", "SMJStream[", Kind::Spills),
+            ("SELECT a.id FROM t a JOIN t b ON a.id = b.part", 2, "merge", "SMJStream[", Kind::Spills),
             ("SELECT id FROM t ORDER BY part", 1, "", "ExternalSorter[", Kind::Spills),
             ("SELECT part, sum(id) FROM t GROUP BY part", 1, "", "SingleHashAggregateStream[", Kind::Reorders),
             ("SELECT part, sum(id) FROM t GROUP BY part", 2, "", "FinalHashAggregateStream[", Kind::Reorders),

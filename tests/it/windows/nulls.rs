@@ -187,16 +187,3 @@ async fn so_are_keys_that_a_distance_does_not_move() {
     assert_eq!(found["n"].null_count(), 0);
     assert_eq!(found["key"].as_primitive::<Float64Type>().null_count() as i64, ROWS / 3);
 }
-
-/// A count goes down again where the keys end: what is sorted by it has to be sorted.
-#[tokio::test]
-async fn rows_are_sorted_by_a_window_that_counts() {
-    for frame in ["RANGE BETWEEN 10 PRECEDING AND 5 PRECEDING", "ROWS BETWEEN 3 PRECEDING AND CURRENT ROW"] {
-        let counts = format!("SELECT count(tick) OVER (ORDER BY tick {frame}) AS n FROM t WHERE id % 50 < 12");
-        for sql in [format!("{counts} ORDER BY n"), format!("SELECT n FROM ({counts}) ORDER BY n")] {
-            let found = ask(&open(true, 1), &sql).await.unwrap();
-            let counts = found["n"].as_primitive::<Int64Type>().values();
-            assert!(counts.is_sorted() && counts.first() != counts.last(), "{sql}");
-        }
-    }
-}
