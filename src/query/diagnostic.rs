@@ -334,3 +334,33 @@ pub(super) fn find_name(statement: &Statement, name: &str) -> Option<Span> {
         ControlFlow::Continue(()) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::query::{Session, SessionOptions};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use std::sync::Arc;
+
+    /// What is wrong is read from DataFusion's own words: with others, its users would get those, without a hint.
+    #[tokio::test]
+    async fn what_datafusion_says_of_wrong_sql_is_still_understood() {
+        let mut session = Session::new(SessionOptions::features(1 << 28)).unwrap();
+        let field = |name: &str, kind: DataType| Field::new(name, kind, true);
+        let fields =
+            vec![field("id", DataType::Int64), field("flag", DataType::Boolean), field("name", DataType::Utf8)];
+        session.register_schema("t", Arc::new(Schema::new(fields))).unwrap();
+        for (sql, message, place) in [
+            ("SELECT sum(flag) FROM t", "`sum` does not take Boolean", "query:1:8"),
+            ("SELECT id, count(*) FROM t GROUP BY name", "'t.id' must appear in GROUP BY clause", "query:1:8"),
+            ("SELECT nosuch(id) FROM t", "unknown function `nosuch`", "query:1:8"),
+            ("SELECT id FROM nowhere", "unknown table `nowhere`", "query:1:16"),
+            ("SELECT idd FROM t", "unknown column `idd`", "query:1:8"),
+            ("SELECT id FROM t a JOIN t b ON a.id = b.id", "the column `id` is in several tables", "query:1:8"),
+            ("SELECT id FROM t WHERE id = = 3", "expected: an expression, found: =", "query:1:29"),
+        ] {
+            let error = session.ad_hoc(sql).await.err().unwrap();
+            assert!(error.message().starts_with(message), "{sql}: {error:?}");
+            assert_eq!(error.context().first(), Some(&("at", place.to_owned())), "{sql}: {error:?}");
+        }
+    }
+}

@@ -192,3 +192,91 @@ pub(super) fn is_exhausted(error: &DataFusionError) -> bool {
 pub(super) fn soft(budget: &Budget) -> u64 {
     budget.limit - budget.limit / 32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+    use datafusion::datasource::MemTable;
+    use datafusion::execution::memory_pool::UnboundedMemoryPool;
+    use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+    use datafusion::prelude::{SessionConfig, SessionContext};
+    use std::sync::{Arc, Mutex};
+
+    /// Remembers who asks for memory.
+    #[derive(Debug, Default)]
+    struct Asked {
+        pool: UnboundedMemoryPool,
+        by: Mutex<Vec<(String, Kind)>>,
+    }
+
+    impl fmt::Display for Asked {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("asked")
+        }
+    }
+
+    impl MemoryPool for Asked {
+        fn name(&self) -> &str {
+            "asked"
+        }
+
+        fn register(&self, consumer: &MemoryConsumer) {
+            self.by.lock().unwrap().push((consumer.name().to_owned(), Kind::of(consumer)));
+        }
+
+        fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+            self.pool.grow(reservation, additional);
+        }
+
+        fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+            self.pool.shrink(reservation, shrink);
+        }
+
+        fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
+            self.pool.try_grow(reservation, additional)
+        }
+
+        fn reserved(&self) -> usize {
+            self.pool.reserved()
+        }
+    }
+
+    /// What DataFusion's operators call themselves where they ask for memory: with other names, joins would hold twice
+    /// what they may, and aggregates spill into another order of rows.
+    #[tokio::test]
+    async fn operators_still_ask_under_the_names_that_are_known() {
+        let cases = [
+            ("SELECT a.id FROM t a JOIN t b ON a.id = b.part", 1, "", "HashJoinInput", Kind::Build),
+            ("SELECT a.id FROM t a JOIN t b ON a.id = b.part", 2, "", "HashJoinInput", Kind::Build),
+            ("SELECT a.id, b.part FROM t a CROSS JOIN t b", 1, "", "CrossJoinExec", Kind::Build),
+            ("SELECT a.id FROM t a JOIN t b ON a.id % 7 <> b.part % 5", 1, "", "NestedLoopJoinLoad[", Kind::Reorders),
+            ("SELECT a.id FROM t a JOIN t b ON a.id = b.part", 2, "merge", "SMJStream[", Kind::Spills),
+            ("SELECT id FROM t ORDER BY part", 1, "", "ExternalSorter[", Kind::Spills),
+            ("SELECT part, sum(id) FROM t GROUP BY part", 1, "", "SingleHashAggregateStream[", Kind::Reorders),
+            ("SELECT part, sum(id) FROM t GROUP BY part", 2, "", "FinalHashAggregateStream[", Kind::Reorders),
+            ("SELECT part, sum(id) FROM t GROUP BY part", 1, "old", "GroupedHashAggregateStream[", Kind::Reorders),
+        ];
+        let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..300));
+        let parts: ArrayRef = Arc::new(Int64Array::from_iter_values((0..300).map(|id| id % 17)));
+        let rows = RecordBatch::try_from_iter([("id", ids), ("part", parts)]).unwrap();
+        for (sql, threads, way, name, kind) in cases {
+            let asked = Arc::new(Asked::default());
+            let pool = Arc::clone(&asked) as Arc<dyn MemoryPool>;
+            let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().unwrap();
+            let mut config = SessionConfig::new().with_target_partitions(threads);
+            config.options_mut().optimizer.prefer_hash_join = way != "merge";
+            config.options_mut().execution.enable_migration_aggregate = way != "old";
+            let context = SessionContext::new_with_config_rt(config, runtime);
+            let parts = vec![vec![rows.slice(0, 100)], vec![rows.slice(100, 200)]];
+            let table = MemTable::try_new(rows.schema(), parts).unwrap();
+            context.register_table("t", Arc::new(table)).unwrap();
+            context.sql(sql).await.unwrap().collect().await.unwrap();
+            let by = asked.by.lock().unwrap().clone();
+            assert!(
+                by.iter().any(|(by, of)| by.starts_with(name) && *of == kind),
+                "no {name} ({kind:?}) of {sql}: {by:?}"
+            );
+        }
+    }
+}

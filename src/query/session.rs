@@ -9,7 +9,7 @@ use super::parameters::Parameters;
 use super::pool::{ProcessPool, soft};
 use super::predict::{ModelFunction, Models};
 use super::sql::{FeatureSql, explain};
-use super::window::SlidingWindows;
+use super::window::{Eviction, SlidingWindows, masked};
 use crate::error::{Error, Result};
 use crate::interval::Interval;
 use crate::memory::Budget;
@@ -56,6 +56,9 @@ pub struct SessionOptions {
     pub batch_size: usize,
     /// Whether windows are computed by our own operator where it can; off only to compare with DataFusion's.
     pub sliding_windows: bool,
+    /// After how many rows that no window needs any more they are let go; some ten thousands if it is not given. Few
+    /// only to test that what stays is enough.
+    pub let_go_after: Option<usize>,
     /// Whether rows come in the same order whatever the memory; takes one partition.
     pub ordered: bool,
 }
@@ -70,6 +73,7 @@ impl SessionOptions {
             spill_dir: None,
             batch_size: BATCH_ROWS,
             sliding_windows: true,
+            let_go_after: None,
             ordered: true,
         }
     }
@@ -94,6 +98,7 @@ pub struct Session {
     names: Vec<String>,
     models: Models,
     memory_bytes: usize,
+    sliding_windows: bool,
 }
 
 impl Session {
@@ -132,14 +137,16 @@ impl Session {
             builder = builder.with_physical_optimizer_rules(bounded::rules(options.memory_bytes));
         }
         if options.sliding_windows {
-            builder = builder.with_physical_optimizer_rule(Arc::new(SlidingWindows));
+            let eviction = Eviction::after(options.let_go_after);
+            builder = builder.with_physical_optimizer_rule(Arc::new(SlidingWindows { eviction }));
         }
         if ordered {
             builder = builder.with_physical_optimizer_rule(Arc::new(Bounded { pool_bytes: options.memory_bytes }));
         }
         let context = SessionContext::new_with_state(builder.build());
         let (tables, names, models) = (Vec::new(), Vec::new(), Models::default());
-        Ok(Self { context, tables, names, models, memory_bytes: options.memory_bytes })
+        let SessionOptions { memory_bytes, sliding_windows, .. } = options;
+        Ok(Self { context, tables, names, models, memory_bytes, sliding_windows })
     }
 
     /// The underlying context, for writers and for functions to register.
@@ -262,13 +269,17 @@ impl Session {
         let logical = self.logical(sql, statement).await?;
         let state = self.context.state();
         let optimized = state.optimize(&logical).map_err(|error| self.told(sql, error))?;
-        let physical = state
-            .query_planner()
-            .create_physical_plan(&optimized, &state)
-            .await
-            .map_err(|error| self.told(sql, error))?;
+        let physical = self.physical(&optimized).await.map_err(|error| self.told(sql, error))?;
         bounded::refuse(&physical, self.memory_bytes).map_err(|error| error.with("sql", sql.file()))?;
         Ok(PlannedQuery { session: self.clone(), logical, optimized, physical })
+    }
+
+    async fn physical(&self, optimized: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+        let state = self.context.state();
+        if !self.sliding_windows {
+            return state.query_planner().create_physical_plan(optimized, &state).await;
+        }
+        state.query_planner().create_physical_plan(&masked(optimized.clone())?, &state).await
     }
 
     async fn logical(&self, sql: &FeatureSql, statement: AnyStatement) -> Result<LogicalPlan> {

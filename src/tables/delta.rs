@@ -8,7 +8,9 @@ use super::by_id::ById;
 use super::delta_features::Protocol;
 use super::delta_loaded::Loaded;
 use super::delta_log::Header;
+use super::delta_schema;
 use super::delta_store::delta_builder;
+use super::delta_told::Told;
 use super::delta_versions::{Versions, in_commit_timestamp};
 use super::empty_text::EmptyIsNull;
 use super::errors::{from_datafusion, from_delta, unreadable_feature};
@@ -61,8 +63,9 @@ impl TableFormat for Delta {
         };
         files::register_store(session, &table.place);
         let (scans, empty) = delta.scans().await?;
-        let table = InOrder::new(scans, delta.by_id()?)?;
-        Ok(EmptyIsNull::over(Arc::new(table), &empty))
+        let scan = InOrder::new(scans, delta.by_id()?)?;
+        let told = Told::new(Arc::new(scan), &table.name, delta);
+        Ok(EmptyIsNull::over(Arc::new(told), &empty))
     }
 
     async fn inspect(&self, request: &TableRequest, _place: &Place, history: History) -> Result<Inspection> {
@@ -130,9 +133,12 @@ pub(super) async fn reason(location: &Location, versions: &Versions, version: Op
         Err(error) => return Some(error),
     };
     let lost = match (header.protocol, header.metadata) {
-        (Some(protocol), Some(_)) => {
+        (Some(protocol), Some(metadata)) => {
             if let Err(refusal) = protocol.check() {
                 return Some(refusal);
+            }
+            if let Some(error) = delta_schema::unreadable(&metadata) {
+                return Some(error);
             }
             let damaged = Header::damaged(location, versions, version).await.ok()??;
             return Some(

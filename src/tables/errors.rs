@@ -133,9 +133,19 @@ fn named(error: &object_store::Error) -> Error {
 
 /// The error for a deletion vector that its reader refuses for this reason, which names its file where there is one.
 fn unreadable_vector(reason: &str) -> Error {
-    Error::failed("a deletion vector of the table cannot be read")
+    let error = Error::failed("a deletion vector of the table cannot be read")
         .because(Error::failed(plain(reason)))
-        .hint("it is damaged, in its file or in the log: restore it, or read a version before it")
+        .hint("it is damaged, in its file or in the log: restore it, or read a version before it");
+    match vector_file(reason) {
+        Some(file) => error.with("file", file),
+        None => error,
+    }
+}
+
+/// The file in what a reader of deletion vectors says: `... for file:///t/v.bin (Offset: ...`.
+fn vector_file(reason: &str) -> Option<&str> {
+    let words = reason.split(" for ").skip(1).filter_map(|tail| tail.split_whitespace().next());
+    words.map(|word| word.trim_end_matches(['.', ',', ':', ';'])).find(|word| word.contains("://"))
 }
 
 fn missing_file(path: Option<&str>) -> Error {
@@ -338,6 +348,16 @@ mod tests {
             unreadable_feature("Unsupported table features required: [TypeWidening, Unknown(\"new\")]").unwrap();
         assert!(refusal.message().ends_with("typeWidening, new"), "{refusal}");
         assert!(unreadable_feature("no such version").is_none());
+    }
+
+    #[test]
+    fn the_file_of_a_deletion_vector_is_told() {
+        let told = "This DV start is out of bounds for file:///t/v.bin (Offset: 1000000 >= Size: 45)";
+        assert_eq!(vector_file(told), Some("file:///t/v.bin"));
+        assert_eq!(vector_file("DV size mismatch for s3://b/v.bin. Log indicates 3"), Some("s3://b/v.bin"));
+        assert_eq!(vector_file("no checksum for the vector"), None);
+        let error = unreadable_vector(told);
+        assert_eq!(error.context(), [("file", "file:///t/v.bin".to_owned())]);
     }
 
     #[test]

@@ -71,3 +71,18 @@ fn merged(node: &Arc<dyn ExecutionPlan>, pool_bytes: usize) -> Result<Option<Arc
         None => Ok(Some(Arc::new(merge))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Before the sides are chosen nothing is known of what is collected; after the sorts are put in, a merge gets none.
+    #[test]
+    fn merges_are_made_between_datafusions_rules_for_joins_and_for_sorts() {
+        let names: Vec<String> = rules(1 << 20).iter().map(|rule| rule.name().to_owned()).collect();
+        let place =
+            |name: &str| names.iter().position(|known| known == name).unwrap_or_else(|| panic!("{name} {names:?}"));
+        assert_eq!(place("large_joins"), place(AFTER) + 1);
+        assert!(place("large_joins") < place("EnsureRequirements"), "{names:?}");
+    }
+}

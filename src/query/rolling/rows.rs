@@ -52,3 +52,29 @@ fn numbered(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
 fn count(plan: &Arc<dyn ExecutionPlan>) -> usize {
     plan.metrics().and_then(|metrics| metrics.output_rows()).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::session::{Session, SessionOptions};
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+
+    /// By its operator's name and its column's: without them, rows that are lost would not be missed.
+    #[tokio::test]
+    async fn what_numbers_the_rows_is_found_whichever_operator_that_is() {
+        for sliding_windows in [true, false] {
+            let options = SessionOptions { sliding_windows, ..SessionOptions::features(1 << 28) };
+            let mut session = Session::new(options).unwrap();
+            let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..500));
+            let rows = RecordBatch::try_from_iter([("id", ids)]).unwrap();
+            session.register_batches("t", rows.schema(), vec![rows]).unwrap();
+            let sql = "SELECT id FROM (SELECT id, row_number() OVER () AS n FROM t) WHERE n % 2 = 0 ORDER BY n DESC";
+            let planned = session.ad_hoc(sql).await.unwrap();
+            let found = numbered(planned.physical()).unwrap_or_else(|| panic!("{}", planned.explain().physical));
+            let wanted = if sliding_windows { "SlidingWindowExec" } else { "BoundedWindowAggExec" };
+            assert_eq!((found.name(), count(&found)), (wanted, 0));
+            planned.collect().await.unwrap();
+            assert_eq!(count(&found), 500);
+        }
+    }
+}

@@ -1,8 +1,9 @@
 //! Where frames begin and end: one pointer for each distinct bound, which only moves forward.
 
+use super::clock::Clock;
 use super::keys::Keyed;
 use super::rows::{Partition, Rows};
-use arrow::datatypes::{Float32Type, Float64Type};
+use arrow::datatypes::{Float32Type, Float64Type, IntervalMonthDayNano};
 
 /// How far a RANGE bound is from the current row's order key.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -13,6 +14,9 @@ pub(super) enum Distance {
     Double(f64),
     /// In the arithmetic of singles.
     Single(f32),
+    /// As the calendar has it. The end of a longer month may so lie before that of a shorter one: there a bound stays
+    /// where it was, as DataFusion's does.
+    Calendar(IntervalMonthDayNano, Clock),
 }
 
 /// Which way from the current row.
@@ -29,6 +33,8 @@ pub(super) enum Way {
 pub(super) enum Place {
     /// UNBOUNDED PRECEDING, or FOLLOWING where it is the end.
     Unbounded,
+    /// UNBOUNDED PRECEDING, with all rows of the partition held until its end.
+    Held,
     /// So many rows from the current one, which is 0.
     Rows(i64),
     /// The first, or the last, that the order does not tell from the current row.
@@ -91,8 +97,8 @@ impl Cursor {
     /// Bounds of the rows up to `upto`, which are of one partition, as far as they are certain.
     fn within(&mut self, rows: &Rows, partition: Partition, upto: usize) {
         match (self.bound.place, self.bound.is_end) {
-            (Place::Unbounded, false) => self.fill(partition.start, upto),
-            (Place::Unbounded, true) => {
+            (Place::Unbounded | Place::Held, false) => self.fill(partition.start, upto),
+            (Place::Unbounded | Place::Held, true) => {
                 if partition.complete {
                     self.fill(partition.end, upto);
                 }
@@ -169,6 +175,12 @@ impl Cursor {
                 let by = if (way == Way::Preceding) == descending { by } else { -by };
                 self.search(rows, partition, upto, is_end, way, |key| {
                     Some(turned(Float32Type::key(Float32Type::value(turned(key, descending)) + by), descending))
+                });
+            }
+            (Distance::Calendar(by, clock), _) => {
+                let back = (way == Way::Preceding) != descending;
+                self.search(rows, partition, upto, is_end, way, |key| {
+                    clock.moved(turned(key, descending), by, back).map(|key| turned(key, descending))
                 });
             }
         }

@@ -2,7 +2,7 @@
 
 use super::recognise::recognise;
 use super::sliding::Sliding;
-use super::stream::SlidingWindowStream;
+use super::stream::{Eviction, SlidingWindowStream};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Statistics;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -33,6 +33,7 @@ pub(super) struct SlidingWindowExec {
     input: Arc<dyn ExecutionPlan>,
     windows: Vec<Arc<dyn WindowExpr>>,
     sliding: Arc<Sliding>,
+    eviction: Eviction,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
@@ -41,30 +42,32 @@ pub(super) struct SlidingWindowExec {
 impl SlidingWindowExec {
     /// The operator that does what `node` does, if there is one; together with its input where that is of this kind
     /// and has the same partitions and order.
-    pub(super) fn in_place_of(node: &Arc<dyn ExecutionPlan>) -> Option<Self> {
+    pub(super) fn in_place_of(node: &Arc<dyn ExecutionPlan>, eviction: Eviction) -> Option<Self> {
         let (windows, input) = stock(node)?;
         if let Some(below) = input.downcast_ref::<Self>() {
             let reads_below = windows.iter().any(|window| reads_from(window, below.input.schema().fields().len()));
             if !reads_below {
                 let replaced = below.replaced.iter().chain([node]).map(Arc::clone).collect();
                 let both = below.windows.iter().chain(windows).map(Arc::clone).collect();
-                if let Some(one) = Self::new(replaced, Arc::clone(&below.input), both) {
+                if let Some(one) = Self::new(replaced, Arc::clone(&below.input), both, eviction) {
                     return Some(one);
                 }
             }
         }
-        Self::new(vec![Arc::clone(node)], Arc::clone(input), windows.to_vec())
+        Self::new(vec![Arc::clone(node)], Arc::clone(input), windows.to_vec(), eviction)
     }
 
     fn new(
         replaced: Vec<Arc<dyn ExecutionPlan>>,
         input: Arc<dyn ExecutionPlan>,
         windows: Vec<Arc<dyn WindowExpr>>,
+        eviction: Eviction,
     ) -> Option<Self> {
         let sliding = Arc::new(recognise(&windows, &input.schema())?);
         let top = replaced.last()?;
         let (schema, properties) = (top.schema(), Arc::clone(top.properties()));
-        Some(Self { replaced, input, windows, sliding, schema, properties, metrics: ExecutionPlanMetricsSet::new() })
+        let metrics = ExecutionPlanMetricsSet::new();
+        Some(Self { replaced, input, windows, sliding, eviction, schema, properties, metrics })
     }
 
     fn lowest(&self) -> &Arc<dyn ExecutionPlan> {
@@ -161,7 +164,7 @@ impl ExecutionPlan for SlidingWindowExec {
             replaced.push(Arc::clone(&lower));
         }
         // Over an input on which the windows cannot slide, what they were made from still works.
-        match Self::new(replaced, input, self.windows.clone()) {
+        match Self::new(replaced, input, self.windows.clone(), self.eviction) {
             Some(sliding) => Ok(Arc::new(sliding)),
             None => Ok(lower),
         }
@@ -179,7 +182,7 @@ impl ExecutionPlan for SlidingWindowExec {
             Arc::clone(&self.sliding),
             Arc::clone(&self.schema),
             input,
-            context.session_config().batch_size(),
+            (context.session_config().batch_size(), self.eviction),
             reservation,
             BaselineMetrics::new(&self.metrics, partition),
         );

@@ -5,12 +5,12 @@
 use super::keys;
 use super::links::Links;
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::compute::interleave;
+use arrow::compute::{concat, interleave};
 use arrow::datatypes::{
     DataType, Decimal128Type, DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType,
     DurationSecondType, Float64Type, Int64Type, TimeUnit, UInt64Type,
 };
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use std::collections::VecDeque;
 
 /// From this size on, sums of a few floats may overflow although the sum of all of them does not.
@@ -377,6 +377,29 @@ impl Values {
         Ok(())
     }
 
+    /// The values of the rows [from, to), which are held, in one array: without a copy where they came in one batch.
+    ///
+    /// # Errors
+    /// Where the values do not fit into one array, and where rows are not held.
+    pub(super) fn span(&self, from: usize, to: usize) -> Result<ArrayRef> {
+        if self.chunks.front().is_none_or(|(start, _)| from < *start) || from > to || to > self.rows {
+            return Err(DataFusionError::Internal("rows of a window were let go too early".to_owned()));
+        }
+        let first = self.chunks.partition_point(|(start, chunk)| start + chunk.len() <= from);
+        let mut pieces = Vec::new();
+        for (start, chunk) in self.chunks.range(first.min(self.chunks.len() - 1)..) {
+            let inside = from.max(*start) - start;
+            pieces.push(chunk.slice(inside, to.min(start + chunk.len()).max(start + inside) - start - inside));
+            if start + chunk.len() >= to {
+                break;
+            }
+        }
+        match <[ArrayRef; 1]>::try_from(pieces) {
+            Ok([only]) => Ok(only),
+            Err(all) => Ok(concat(&all.iter().map(AsRef::as_ref).collect::<Vec<&dyn Array>>())?),
+        }
+    }
+
     /// The values at positions that are held, or at the start of the partition that is being worked on; NULL for
     /// `None`.
     ///
@@ -408,5 +431,32 @@ impl Values {
             indices.push((chunk + 2, position - self.chunks[chunk].0));
         }
         Ok(interleave(&sources, &indices)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::Int64Array;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_span_is_made_of_the_chunks_that_it_touches() {
+        let mut values = Values::default();
+        for chunk in [0..3_i64, 3..4, 4..9] {
+            values.append(&(Arc::new(Int64Array::from_iter_values(chunk)) as ArrayRef));
+        }
+        values.evict(2, 0).unwrap();
+        for from in 2..=9 {
+            for to in from..=9 {
+                let span = values.span(from, to).unwrap();
+                let wanted: Vec<i64> = (from as i64..to as i64).collect();
+                assert_eq!(span.as_primitive::<Int64Type>().values().to_vec(), wanted, "{from}..{to}");
+            }
+        }
+        values.evict(3, 0).unwrap();
+        for (from, to) in [(2, 4), (5, 4), (8, 10)] {
+            assert!(values.span(from, to).unwrap_err().to_string().contains("too early"), "{from}..{to}");
+        }
     }
 }

@@ -15,6 +15,7 @@
 //! one after the other ([`split`]).
 
 mod bounds;
+mod clock;
 mod codes;
 mod double;
 mod exec;
@@ -23,6 +24,7 @@ mod gather;
 mod keys;
 mod lanes;
 mod links;
+mod masks;
 mod moments;
 mod recognise;
 mod rows;
@@ -32,7 +34,11 @@ mod sort;
 mod split;
 mod stacks;
 mod steps;
+mod stock;
 mod stream;
 mod sums;
+mod whole;
 
+pub(super) use masks::masked;
 pub(super) use rule::SlidingWindows;
+pub(super) use stream::Eviction;

@@ -1,15 +1,16 @@
 //! Which window expressions the operator takes over; for everything else, DataFusion's own stays in place.
 
 use super::bounds::{Bound, Distance, Place, Way};
+use super::clock::Clock;
 use super::keys;
 use super::lanes::LaneKind;
 use super::links;
 use super::rows::Order;
 use super::sliding::{Make, Output, Sliding, StepKind};
+use super::stock::{Call, Stock};
 use arrow::array::{ArrayRef, Int32Array, make_comparator, new_empty_array};
 use arrow::compute::SortOptions;
-use arrow::datatypes::{DataType, Schema, TimeUnit};
-
+use arrow::datatypes::{DataType, IntervalMonthDayNano, Schema, TimeUnit};
 use datafusion::functions_aggregate::{average, count, min_max, stddev, sum, variance};
 use datafusion::functions_window::nth_value::{NthValue, NthValueKind};
 use datafusion::functions_window::row_number::RowNumber;
@@ -67,19 +68,22 @@ fn add(sliding: &mut Sliding, window: &Arc<dyn WindowExpr>, input: &Schema) -> O
         return Some(Output { kind, make: Make::Number { count: sliding.step(frame, StepKind::Rows) } });
     }
     let (start, end) = bounds(window, input)?;
+    // What sliding does not know is left to DataFusion's operator, unless that gets the frame wrong.
+    let is_distant = [start, end].iter().any(|bound| matches!(bound.place, Place::Range(..)));
     if let Some(standard) = standard {
-        let edge = edge(standard)?;
-        let [argument] = <[_; 1]>::try_from(window.expressions()).ok()?;
-        // Which rows of a frame have a value is known of those that are held.
-        if edge == Edge::LastValid && start.place == Place::Unbounded {
-            return None;
-        }
-        let frame = sliding.frame(start, end);
-        let lane = sliding.lane(&argument, LaneKind::Values);
-        let make = match edge {
-            Edge::First => Make::First { frame, lane },
-            Edge::Last => Make::Last { frame, lane },
-            Edge::LastValid => Make::LastValid { frame, lane, valid: sliding.lane(&argument, LaneKind::LastValid) },
+        let function = standard.get_standard_func_expr();
+        let make = match edge(standard) {
+            // Which rows of a frame have a value is known of those that are held.
+            Some(edge) if edge != Edge::LastValid || start.place != Place::Unbounded => {
+                let [argument] = <[_; 1]>::try_from(window.expressions()).ok()?;
+                edge_of(sliding, edge, &argument, (start, end))
+            }
+            _ if is_distant && is_of_frames(standard) => {
+                let place = if start.place == Place::Unbounded { Place::Held } else { start.place };
+                let frame = sliding.frame(Bound { place, ..start }, end);
+                stock(sliding, Call::Framed(Arc::clone(function)), window, (frame, &kind))?
+            }
+            _ => return None,
         };
         return Some(Output { kind, make });
     }
@@ -88,24 +92,74 @@ fn add(sliding: &mut Sliding, window: &Arc<dyn WindowExpr>, input: &Schema) -> O
     } else {
         expr.downcast_ref::<SlidingAggregateWindowExpr>()?.get_aggregate_expr()
     };
-    // A FILTER has no accessor. It is the last field of both kinds of expression.
-    let is_plain = format!("{window:?}").ends_with("filter: None }");
-    if !is_plain || !aggregate.order_bys().is_empty() {
+    if has_filter(window) || !aggregate.order_bys().is_empty() {
         return None;
     }
-    let [argument] = <[_; 1]>::try_from(aggregate.expressions()).ok()?;
-    if aggregate.is_distinct() {
-        let can_link = links::can_link(&argument.data_type(input).ok()?);
-        if !can_link || !aggregate.fun().inner().is::<count::Count>() {
-            return None;
+    let (sizes, frame) = (sliding.sizes(), sliding.frame(start, end));
+    if let Ok([argument]) = <[_; 1]>::try_from(aggregate.expressions()) {
+        let is_whole = start.place == Place::Unbounded;
+        let make = match aggregate.is_distinct() {
+            true => different(sliding, aggregate, &argument, (frame, is_whole), input),
+            false => aggregated(sliding, aggregate, &argument, frame, input),
+        };
+        if let Some(make) = make {
+            return Some(Output { kind, make });
         }
-        let frame = sliding.frame(start, end);
-        let lane = sliding.lane(&argument, LaneKind::Links { whole: start.place == Place::Unbounded });
-        return Some(Output { kind, make: Make::Count { count: sliding.step(frame, StepKind::Distinct { lane }) } });
     }
+    sliding.back_to(sizes);
+    if !is_distant {
+        return None;
+    }
+    let aggregate = Arc::new(aggregate.clone());
+    let call = if start.place == Place::Unbounded { Call::Growing(aggregate) } else { Call::Sliding(aggregate) };
     let frame = sliding.frame(start, end);
-    let make = aggregated(sliding, aggregate, &argument, frame, input)?;
+    let make = stock(sliding, call, window, (frame, &kind))?;
     Some(Output { kind, make })
+}
+
+/// Whether a window aggregate has a FILTER, which has no accessor: it is the last field of both kinds of expression.
+fn has_filter(window: &Arc<dyn WindowExpr>) -> bool {
+    !format!("{window:?}").ends_with("filter: None }")
+}
+
+/// A function of DataFusion's over a frame of ours.
+fn stock(
+    sliding: &mut Sliding,
+    call: Call,
+    window: &Arc<dyn WindowExpr>,
+    (frame, kind): (usize, &DataType),
+) -> Option<Make> {
+    let stock = Stock::new(sliding, call, &window.expressions(), kind)?;
+    sliding.stocks.push(stock);
+    let stock = sliding.stocks.len() - 1;
+    Some(Make::Stock { step: sliding.step(frame, StepKind::Stock { stock }) })
+}
+
+/// How one row of a frame is given.
+fn edge_of(sliding: &mut Sliding, edge: Edge, argument: &Arc<dyn PhysicalExpr>, (start, end): (Bound, Bound)) -> Make {
+    let frame = sliding.frame(start, end);
+    let lane = sliding.lane(argument, LaneKind::Values);
+    match edge {
+        Edge::First => Make::First { frame, lane },
+        Edge::Last => Make::Last { frame, lane },
+        Edge::LastValid => Make::LastValid { frame, lane, valid: sliding.lane(argument, LaneKind::LastValid) },
+    }
+}
+
+/// How different values of an argument are counted.
+fn different(
+    sliding: &mut Sliding,
+    aggregate: &AggregateFunctionExpr,
+    argument: &Arc<dyn PhysicalExpr>,
+    (frame, whole): (usize, bool),
+    input: &Schema,
+) -> Option<Make> {
+    let can_link = links::can_link(&argument.data_type(input).ok()?);
+    if !can_link || !aggregate.fun().inner().is::<count::Count>() {
+        return None;
+    }
+    let lane = sliding.lane(argument, LaneKind::Links { whole });
+    Some(Make::Count { count: sliding.step(frame, StepKind::Distinct { lane }) })
 }
 
 /// How an aggregate of an argument is made.
@@ -214,16 +268,26 @@ enum Edge {
     LastValid,
 }
 
+/// Which row of a frame `first_value`, `last_value` and `nth_value` take.
+fn kind_of(window: &StandardWindowExpr) -> Option<NthValueKind> {
+    let function = window.get_standard_func_expr().as_any().downcast_ref::<WindowUDFExpr>()?;
+    function.fun().inner().downcast_ref::<NthValue>().map(|function| *function.kind())
+}
+
+/// Whether a function looks at its frame and keeps nothing, as these three do.
+fn is_of_frames(window: &StandardWindowExpr) -> bool {
+    kind_of(window).is_some()
+}
+
 /// What of a frame a function takes; `None` for what is neither `first_value` nor `last_value`, and for the first
 /// with IGNORE NULLS.
 fn edge(window: &StandardWindowExpr) -> Option<Edge> {
-    let expr = window.get_standard_func_expr();
-    let function = expr.as_any().downcast_ref::<WindowUDFExpr>()?;
-    let is_last = match function.fun().inner().downcast_ref::<NthValue>()?.kind() {
+    let is_last = match kind_of(window)? {
         NthValueKind::First => false,
         NthValueKind::Last => true,
         NthValueKind::Nth => return None,
     };
+    let expr = window.get_standard_func_expr();
     // IGNORE NULLS has no accessor: asks what the function says of a NULL at both edges.
     let probe: ArrayRef = Arc::new(Int32Array::from(vec![None, Some(1), None]));
     let said = expr.create_evaluator().ok()?.evaluate(&[probe], &(0..3)).ok()?;
@@ -268,7 +332,7 @@ fn bounds(window: &Arc<dyn WindowExpr>, input: &Schema) -> Option<(Bound, Bound)
     Some((place(&frame.start_bound, false)?, place(&frame.end_bound, true)?))
 }
 
-/// The distance in the order key's units: nothing negative, and no months, whose length depends on the calendar.
+/// The distance in the order key's units, or as the calendar has it.
 fn distance(by: &ScalarValue, key: &DataType) -> Option<Distance> {
     let whole = |value: i128| u64::try_from(value).ok().map(Distance::Whole);
     match (by, key) {
@@ -286,26 +350,33 @@ fn distance(by: &ScalarValue, key: &DataType) -> Option<Distance> {
         (ScalarValue::Float32(Some(by)), DataType::Float32) if *by >= 0.0 && by.is_finite() => {
             Some(Distance::Single(*by))
         }
-        (ScalarValue::IntervalMonthDayNano(Some(by)), DataType::Date32 | DataType::Timestamp(..)) => {
-            if by.months != 0 || by.days < 0 || by.nanoseconds < 0 {
-                return None;
-            }
-            let unit = match key {
-                DataType::Timestamp(TimeUnit::Second, _) => 1_000_000_000,
-                DataType::Timestamp(TimeUnit::Millisecond, _) => 1_000_000,
-                DataType::Timestamp(TimeUnit::Microsecond, _) => 1_000,
-                DataType::Timestamp(TimeUnit::Nanosecond, _) => 1,
-                _ => NANOS_A_DAY,
-            };
-            // A day is 24 hours only where no clock is ever put forward or back.
-            if by.days != 0 && !matches!(key, DataType::Date32) && !is_even(key) {
-                return None;
-            }
-            let nanos = i128::from(by.days) * NANOS_A_DAY + i128::from(by.nanoseconds);
-            if nanos % unit == 0 { whole(nanos / unit) } else { None }
-        }
+        (ScalarValue::IntervalMonthDayNano(Some(by)), _) => match ticks(*by, key) {
+            Some(ticks) => Some(Distance::Whole(ticks)),
+            None => Clock::of(key).map(|clock| Distance::Calendar(*by, clock)),
+        },
         _ => None,
     }
+}
+
+/// An interval in the key's units; `None` where it is none of so many, or negative, or depends on the calendar.
+fn ticks(by: IntervalMonthDayNano, key: &DataType) -> Option<u64> {
+    if by.months != 0 || by.days < 0 || by.nanoseconds < 0 {
+        return None;
+    }
+    let unit = match key {
+        DataType::Timestamp(TimeUnit::Second, _) => 1_000_000_000,
+        DataType::Timestamp(TimeUnit::Millisecond, _) => 1_000_000,
+        DataType::Timestamp(TimeUnit::Microsecond, _) => 1_000,
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => 1,
+        DataType::Date32 => NANOS_A_DAY,
+        _ => return None,
+    };
+    // A day is 24 hours only where no clock is ever put forward or back.
+    if by.days != 0 && !matches!(key, DataType::Date32) && !is_even(key) {
+        return None;
+    }
+    let nanos = i128::from(by.days) * NANOS_A_DAY + i128::from(by.nanoseconds);
+    if nanos % unit == 0 { u64::try_from(nanos / unit).ok() } else { None }
 }
 
 /// Whether all days of a timestamp's zone have 24 hours.
@@ -316,5 +387,64 @@ fn is_even(key: &DataType) -> bool {
             matches!(zone.as_ref(), "UTC" | "utc" | "Z" | "Etc/UTC") || zone.starts_with(['+', '-'])
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::datatypes::Field;
+    use datafusion::functions_aggregate::sum::sum_udaf;
+    use datafusion::functions_window::nth_value::{first_value_udwf, last_value_udwf, nth_value_udwf};
+    use datafusion::logical_expr::WindowFunctionDefinition;
+    use datafusion::physical_expr::expressions::{col, lit};
+    use datafusion::physical_plan::windows::create_window_expr;
+
+    fn window(
+        function: WindowFunctionDefinition,
+        preceding: Option<u64>,
+        filter: Option<Arc<dyn PhysicalExpr>>,
+        ignore_nulls: bool,
+    ) -> Arc<dyn WindowExpr> {
+        let schema = Arc::new(Schema::new(vec![Field::new("x", DataType::Int64, true)]));
+        let start = WindowFrameBound::Preceding(ScalarValue::UInt64(preceding));
+        let frame = WindowFrame::new_bounds(WindowFrameUnits::Rows, start, WindowFrameBound::CurrentRow);
+        let mut arguments = vec![col("x", &schema).unwrap()];
+        if function.name() == "nth_value" {
+            arguments.push(lit(2_i64));
+        }
+        let frame = Arc::new(frame);
+        let name = "filter: None }".to_owned();
+        create_window_expr(&function, name, &arguments, &[], &[], frame, schema, ignore_nulls, false, filter).unwrap()
+    }
+
+    /// DataFusion tells the condition in no other way than by its `Debug` text: without this, rows that it leaves out
+    /// would be counted.
+    #[test]
+    fn a_filter_is_seen_in_both_kinds_of_window() {
+        for preceding in [None, Some(3)] {
+            let sum = || WindowFunctionDefinition::AggregateUDF(sum_udaf());
+            let plain = window(sum(), preceding, None, false);
+            assert!(!has_filter(&plain), "{plain:?}");
+            let filtered = window(sum(), preceding, Some(lit(true)), false);
+            assert!(has_filter(&filtered), "{filtered:?}");
+            let schema = Schema::new(vec![Field::new("x", DataType::Int64, true)]);
+            assert!(recognise(&[plain], &schema).is_some() && recognise(&[filtered], &schema).is_none());
+        }
+    }
+
+    /// Whether a function passes over NULLs is asked of the function itself.
+    #[test]
+    fn which_row_of_a_frame_a_function_takes_is_seen() {
+        let of = |function, ignore_nulls| {
+            let window = window(WindowFunctionDefinition::WindowUDF(function), Some(3), None, ignore_nulls);
+            let standard = window.as_any().downcast_ref::<StandardWindowExpr>().unwrap();
+            (edge(standard), kind_of(standard))
+        };
+        assert_eq!(of(first_value_udwf(), false), (Some(Edge::First), Some(NthValueKind::First)));
+        assert_eq!(of(last_value_udwf(), false), (Some(Edge::Last), Some(NthValueKind::Last)));
+        assert_eq!(of(last_value_udwf(), true), (Some(Edge::LastValid), Some(NthValueKind::Last)));
+        assert_eq!(of(first_value_udwf(), true), (None, Some(NthValueKind::First)));
+        assert_eq!(of(nth_value_udwf(), false), (None, Some(NthValueKind::Nth)));
     }
 }

@@ -3,6 +3,8 @@
 use super::exec::SlidingWindowExec;
 use super::sort::KeySortExec;
 use super::split::Rest;
+use super::stream::Eviction;
+use super::whole;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result;
@@ -13,22 +15,29 @@ use std::sync::Arc;
 
 /// Replaces DataFusion's window operators by [`SlidingWindowExec`] where that takes their expressions, or some of them,
 /// and makes one of several on top of each other that have the same partitions and order. A sort right below it, by
-/// keys that are integers, becomes a [`KeySortExec`].
+/// keys that are integers, becomes a [`KeySortExec`]. What is left to DataFusion and wrong there is done in another way
+/// ([`whole`]).
 #[derive(Debug, Default)]
-pub(in crate::query) struct SlidingWindows;
+pub(in crate::query) struct SlidingWindows {
+    /// When rows are let go.
+    pub(in crate::query) eviction: Eviction,
+}
 
 impl PhysicalOptimizerRule for SlidingWindows {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         // Where nothing is done in parallel, several partitions are those of a UNION, one after the other.
         let in_sequence = config.execution.target_partitions == 1;
         plan.transform_up(|node| {
-            if let Some(sliding) = SlidingWindowExec::in_place_of(&node) {
+            if let Some(sliding) = SlidingWindowExec::in_place_of(&node, self.eviction) {
                 return Ok(Transformed::yes(sorted_below(sliding, in_sequence)?));
             }
-            match Rest::of(&node)? {
-                Some((ours, rest)) => Ok(Transformed::yes(rest.over(sorted_below(ours, in_sequence)?)?)),
-                None => Ok(Transformed::no(node)),
+            if let Some((ours, rest)) = Rest::of(&node, self.eviction)? {
+                return Ok(Transformed::yes(rest.over(sorted_below(ours, in_sequence)?)?));
             }
+            Ok(match whole::in_place_of(&node)? {
+                Some(whole) => Transformed::yes(whole),
+                None => Transformed::no(node),
+            })
         })
         .data()
     }

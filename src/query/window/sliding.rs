@@ -4,6 +4,7 @@
 use super::bounds::Bound;
 use super::lanes::LaneKind;
 use super::rows::Order;
+use super::stock::Stock;
 use arrow::datatypes::DataType;
 use datafusion::physical_expr::PhysicalExpr;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub(super) struct Sliding {
     pub(super) frames: Vec<(usize, usize)>,
     /// What goes along with frames.
     pub(super) steps: Vec<Step>,
+    /// Functions of DataFusion's.
+    pub(super) stocks: Vec<Stock>,
     /// The columns that are added.
     pub(super) outputs: Vec<Output>,
 }
@@ -55,6 +58,8 @@ pub(super) enum StepKind {
     WideHigh { lane: usize },
     /// How many different values.
     Distinct { lane: usize },
+    /// What a function of DataFusion's gives.
+    Stock { stock: usize },
 }
 
 /// A result column.
@@ -116,6 +121,10 @@ pub(super) enum Make {
     Number {
         count: usize,
     },
+    /// What a step gives as it is.
+    Stock {
+        step: usize,
+    },
 }
 
 impl Sliding {
@@ -127,8 +136,23 @@ impl Sliding {
             bounds: Vec::new(),
             frames: Vec::new(),
             steps: Vec::new(),
+            stocks: Vec::new(),
             outputs: Vec::new(),
         }
+    }
+
+    /// How much there is of everything that can be shared.
+    pub(super) fn sizes(&self) -> [usize; 5] {
+        [self.arguments.len(), self.lanes.len(), self.bounds.len(), self.frames.len(), self.steps.len()]
+    }
+
+    /// Forgets what was added since there was so much, and is used by nothing.
+    pub(super) fn back_to(&mut self, [arguments, lanes, bounds, frames, steps]: [usize; 5]) {
+        self.arguments.truncate(arguments);
+        self.lanes.truncate(lanes);
+        self.bounds.truncate(bounds);
+        self.frames.truncate(frames);
+        self.steps.truncate(steps);
     }
 
     /// The lane of an argument in a form; the same again for the same.

@@ -2,6 +2,8 @@
 
 use super::exec::{SlidingWindowExec, stock};
 use super::recognise::recognise;
+use super::stream::Eviction;
+use super::whole;
 use datafusion::error::Result;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
@@ -37,7 +39,7 @@ impl Rest {
     ///
     /// # Errors
     /// Where DataFusion cannot make an operator of what it has made one of.
-    pub(super) fn of(node: &Arc<dyn ExecutionPlan>) -> Result<Option<(SlidingWindowExec, Self)>> {
+    pub(super) fn of(node: &Arc<dyn ExecutionPlan>, eviction: Eviction) -> Result<Option<(SlidingWindowExec, Self)>> {
         let Some((windows, input)) = stock(node) else { return Ok(None) };
         let schema = input.schema();
         let is_ours = |window: &&Arc<dyn WindowExpr>| recognise(&[Arc::clone(window)], &schema).is_some();
@@ -55,7 +57,7 @@ impl Rest {
         let [ours, others] = [ours, others].map(|windows| windows.into_iter().map(Arc::clone).collect::<Vec<_>>());
         let lower = like(node, ours, Arc::clone(input))?;
         let rest = Self { node: Arc::clone(node), others, columns };
-        Ok(SlidingWindowExec::in_place_of(&lower).map(|ours| (ours, rest)))
+        Ok(SlidingWindowExec::in_place_of(&lower, eviction).map(|ours| (ours, rest)))
     }
 
     /// The rest over `lower`, which is our part, and the columns in the order of the whole.
@@ -64,6 +66,7 @@ impl Rest {
     /// As [`Self::of`].
     pub(super) fn over(self, lower: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         let upper = like(&self.node, self.others, lower)?;
+        let upper = whole::in_place_of(&upper)?.unwrap_or(upper);
         let schema = self.node.schema();
         let columns = self.columns.iter().zip(schema.fields()).map(|(from, field)| {
             let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(upper.schema().field(*from).name(), *from));

@@ -7,6 +7,7 @@ use super::lanes::{Lane, position};
 use super::links::Distinct;
 use super::moments::Spreads;
 use super::sliding::{Make, Output, Sliding, Step, StepKind};
+use super::stock::{self, Running};
 use super::sums::{FloatSums, Sum};
 use arrow::array::{ArrayRef, Float64Array, Int64Array, PrimitiveArray, UInt64Array};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
@@ -61,6 +62,7 @@ pub(super) enum State {
     WideLow(Extremes<Low<i128>>),
     WideHigh(Extremes<High<i128>>),
     Distinct(Distinct),
+    Stock(Running),
 }
 
 /// What a step gives for the rows of a batch.
@@ -70,6 +72,7 @@ pub(super) enum Cells {
     Squares(Vec<f64>),
     Keys(Vec<i64>),
     Decimals(Vec<i128>),
+    Column(ArrayRef),
 }
 
 impl State {
@@ -83,15 +86,17 @@ impl State {
             StepKind::WideLow { .. } => Self::WideLow(Extremes::new()),
             StepKind::WideHigh { .. } => Self::WideHigh(Extremes::new()),
             StepKind::Distinct { .. } => Self::Distinct(Distinct::default()),
+            StepKind::Stock { .. } => Self::Stock(Running::default()),
         }
     }
 
     /// What the step gives for the frames of a batch, whose partitions are `segments`.
     ///
     /// # Errors
-    /// Where a lane is not of the form that the step reads.
+    /// Where a lane is not of the form that the step reads, and where a function of DataFusion's fails.
     pub(super) fn run(
         &mut self,
+        sliding: &Sliding,
         step: Step,
         frames: Frames<'_>,
         segments: &[Segment],
@@ -146,6 +151,17 @@ impl State {
                 Lane::Links(links) => along!(state, Counts, links),
                 _ => return Err(unfit()),
             },
+            (Self::Stock(state), StepKind::Stock { stock }) => {
+                let (stock, mut given) = (sliding.stocks.get(stock).ok_or_else(unfit)?, Vec::with_capacity(rows));
+                for segment in segments {
+                    if let Some(start) = segment.start {
+                        state.restart(start);
+                    }
+                    let frames: Vec<_> = frames.of(segment.rows.clone()).collect();
+                    state.frames(stock, lanes, &frames, &mut given)?;
+                }
+                Cells::Column(stock::column(given, stock.kind())?)
+            }
             _ => return Err(unfit()),
         })
     }
@@ -160,6 +176,7 @@ impl State {
             Self::High(state) => state.bytes(),
             Self::WideLow(state) => state.bytes(),
             Self::WideHigh(state) => state.bytes(),
+            Self::Stock(state) => state.bytes(),
         }
     }
 }
@@ -239,6 +256,10 @@ pub(super) fn column<'a>(
             let numbers = counts(count)?.iter().map(|count| count.cast_unsigned());
             Arc::new(UInt64Array::from_iter_values(numbers))
         }
+        Make::Stock { step } => match &cells[step] {
+            Cells::Column(column) => Arc::clone(column),
+            _ => return Err(unfit()),
+        },
         Make::LastValid { frame, lane, valid } => {
             let (Lane::Values(values), Lane::LastValid(last)) = (&lanes[lane], &lanes[valid]) else {
                 return Err(unfit());

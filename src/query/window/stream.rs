@@ -21,8 +21,33 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-/// Rows are dropped when at least so many, and half of those held, are of no more use.
-const EVICTED_AT_ONCE: usize = 1 << 15;
+/// When rows are dropped that are of no more use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::query) enum Eviction {
+    /// When they are many, and half of those held: dropping moves those that stay.
+    #[default]
+    Sparing,
+    /// When they are so many, however many stay. For tests, whose rows are few.
+    At(usize),
+}
+
+impl Eviction {
+    /// After so many rows, or sparing.
+    pub(in crate::query) fn after(rows: Option<usize>) -> Self {
+        rows.map_or(Self::Sparing, Self::At)
+    }
+
+    /// Rows that are dropped at once, at least.
+    const MANY: usize = 1 << 15;
+
+    /// Whether so many rows of those held are worth to be dropped.
+    fn is_due(self, useless: usize, held: usize) -> bool {
+        match self {
+            Self::Sparing => useless >= Self::MANY && useless * 2 >= held,
+            Self::At(least) => useless >= least.max(1),
+        }
+    }
+}
 
 /// The stream of one partition of the plan.
 pub(super) struct SlidingWindowStream {
@@ -31,6 +56,7 @@ pub(super) struct SlidingWindowStream {
     /// `None` once it has ended, so that what is below can let go of its memory.
     input: Option<SendableRecordBatchStream>,
     batch_rows: usize,
+    eviction: Eviction,
     reservation: MemoryReservation,
     metrics: BaselineMetrics,
     rows: Rows,
@@ -49,7 +75,7 @@ impl SlidingWindowStream {
         sliding: Arc<Sliding>,
         schema: SchemaRef,
         input: SendableRecordBatchStream,
-        batch_rows: usize,
+        (batch_rows, eviction): (usize, Eviction),
         reservation: MemoryReservation,
         metrics: BaselineMetrics,
     ) -> Self {
@@ -63,6 +89,7 @@ impl SlidingWindowStream {
             schema,
             input: Some(input),
             batch_rows: batch_rows.max(1),
+            eviction,
             reservation,
             metrics,
             waiting: VecDeque::new(),
@@ -134,7 +161,7 @@ impl SlidingWindowStream {
         let frames = |frame: usize| Frames::new(sliding, cursors, frame, count);
         let mut cells: Vec<Cells> = Vec::with_capacity(sliding.steps.len());
         for (state, step) in self.states.iter_mut().zip(&sliding.steps) {
-            cells.push(state.run(*step, frames(step.frame), &segments, lanes)?);
+            cells.push(state.run(sliding, *step, frames(step.frame), &segments, lanes)?);
         }
         sliding.outputs.iter().map(|output| column(output, &cells, lanes, frames)).collect()
     }
@@ -163,7 +190,7 @@ impl SlidingWindowStream {
         let floors = self.cursors.iter().filter_map(Cursor::floor);
         let keep = floors.min().unwrap_or(self.done).min(self.done);
         let useless = keep - self.rows.base();
-        if useless < EVICTED_AT_ONCE || useless * 2 < self.rows.end() - self.rows.base() {
+        if !self.eviction.is_due(useless, self.rows.end() - self.rows.base()) {
             return Ok(());
         }
         let open = self.rows.open_start();
@@ -220,5 +247,23 @@ impl Stream for SlidingWindowStream {
 impl RecordBatchStream for SlidingWindowStream {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_dropped_when_that_costs_less_than_it_frees_or_when_told() {
+        let many = Eviction::MANY;
+        let sparing = Eviction::after(None);
+        assert!(sparing.is_due(many, 2 * many) && sparing.is_due(many, many));
+        assert!(!sparing.is_due(many - 1, many) && !sparing.is_due(many, 2 * many + 1));
+        for (after, useless, due) in
+            [(3, 2, false), (3, 3, true), (3, 4, true), (1, 0, false), (0, 0, false), (0, 1, true)]
+        {
+            assert_eq!(Eviction::after(Some(after)).is_due(useless, 1000), due, "{after} {useless}");
+        }
     }
 }

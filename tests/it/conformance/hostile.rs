@@ -9,14 +9,15 @@ pub static CASES: Cases = &[
     (DAMAGED, "a vector whose checksum is wrong", |log| vector(log, |bytes| *bytes.last_mut().unwrap() ^= 1)),
     (DAMAGED, "a vector whose magic number is wrong", |log| vector(log, |bytes| bytes[5] ^= 1)),
     (DAMAGED, "a vector that is cut off", |log| vector(log, |bytes| bytes.truncate(bytes.len() / 2))),
-    (DAMAGED, "a vector at no offset of its file", |log| vector_with(log, "offset", json!(1_000_000))),
+    (DAMAGED, "a vector at no offset of its file", beyond_its_file),
     (DAMAGED, "a vector of a negative size", |log| vector_with(log, "sizeInBytes", json!(-1))),
     (DAMAGED, "a vector of another size", |log| vector_with(log, "sizeInBytes", json!(3))),
     (DAMAGED, "a vector that is stored in no known way", |log| vector_with(log, "storageType", json!("q"))),
     (DAMAGED, "a vector whose text is none", |log| vector_with(log, "pathOrInlineDv", json!("~~~"))),
     (DAMAGED, "a schema that is no JSON", |log| schema(log, json!("{"))),
-    (DAMAGED, "a schema of an unknown type", |log| schema(log, typed("hyperlong"))),
-    (DAMAGED, "a decimal of no precision", |log| schema(log, typed("decimal(99,2)"))),
+    (DAMAGED, "a schema of an unknown type", |log| schema_of(log, "hyperlong", &["`hyperlong`", "column = x"])),
+    (DAMAGED, "a schema of a type of SQL", |log| schema_of(log, "varchar(5)", &["`varchar(5)`", "column = x"])),
+    (DAMAGED, "a decimal of no precision", |log| schema_of(log, "decimal(99,2)", &["`decimal(99,2)`"])),
     (DAMAGED, "features of version 3 that are not named", unnamed_features),
     (DAMAGED, "a partition column that the schema lacks", lost_partition_column),
     (DAMAGED, "a partition value that is no number", |log| partition(log, json!({"p": "seven"}))),
@@ -24,6 +25,8 @@ pub static CASES: Cases = &[
     (DAMAGED, "statistics of other types", |log| {
         statistics(log, json!("{\"numRecords\":2,\"minValues\":{\"id\":\"x\"},\"maxValues\":{\"id\":[1]}}"))
     }),
+    (DAMAGED, "statistics that are no JSON", |log| unparsed_statistics(log, "not json")),
+    (DAMAGED, "statistics that are cut off", |log| unparsed_statistics(log, "{\"numRecords\":2,\"minValues\":{")),
     (DAMAGED, "a file of another size than the log says", other_size),
     (DAMAGED, "a commit of nothing but an empty line", blank_commit),
     (DAMAGED, "a commit that is no text", binary_commit),
@@ -66,6 +69,26 @@ fn schema(log: &Log, schema: Value) -> Expected {
     let top = with(id_only(), "/metaData/schemaString", schema);
     log.commit(0, &[protocol(1, 2), top, log.add("a.parquet", &ids([1]))]);
     Expected::Refused(&[])
+}
+
+fn schema_of(log: &Log, kind: &str, words: &'static [&'static str]) -> Expected {
+    schema(log, typed(kind));
+    Expected::Refused(words)
+}
+
+/// Told with the file of the vector.
+fn beyond_its_file(log: &Log) -> Expected {
+    vector_with(log, "offset", json!(1_000_000));
+    Expected::Refused(&["deletion vector", "deletion_vector_", ".bin", "table = t"])
+}
+
+/// Told with the file whose statistics they are: of several, since no reader says which.
+fn unparsed_statistics(log: &Log, stats: &str) -> Expected {
+    let damaged = with(log.add("b.parquet", &ids([7])), "/add/stats", json!(stats));
+    let sound = [log.add("a.parquet", &ids([1, 4])), log.add("c.parquet", &ids([9]))];
+    let [first, last] = sound;
+    log.commit(0, &[protocol(1, 2), id_only(), first, damaged, last]);
+    Expected::Refused(&["statistics", "b.parquet", "table = t"])
 }
 
 fn unnamed_features(log: &Log) -> Expected {

@@ -3,6 +3,7 @@
 
 mod floats;
 mod frames;
+mod nulls;
 mod oracle;
 mod plans;
 mod split;
@@ -49,8 +50,14 @@ pub enum Operator {
 
 /// A session over the rows.
 pub fn session(rows: &[Row], batch: usize, operator: Operator) -> Session {
+    session_that_lets_go(rows, batch, operator, None)
+}
+
+/// The same, where windows let go of rows when so many are of no more use: with few rows that is never, if not told.
+fn session_that_lets_go(rows: &[Row], batch: usize, operator: Operator, let_go_after: Option<usize>) -> Session {
     let options = SessionOptions {
         batch_size: batch,
+        let_go_after,
         sliding_windows: operator == Operator::Ours,
         ..SessionOptions::features(1 << 30)
     };
@@ -68,7 +75,15 @@ pub async fn ask(session: &Session, sql: &str) -> Result<RecordBatch> {
 
 /// The result of a query over rows, in batches of some size.
 pub async fn answer(rows: &[Row], batch: usize, operator: Operator, sql: &str) -> RecordBatch {
-    let session = session(rows, batch, operator);
+    checked(session(rows, batch, operator), operator, sql).await
+}
+
+/// The result of our operator, which lets go of rows when so many are of no more use.
+pub async fn answer_letting_go(rows: &[Row], batch: usize, after: Option<usize>, sql: &str) -> RecordBatch {
+    checked(session_that_lets_go(rows, batch, Operator::Ours, after), Operator::Ours, sql).await
+}
+
+async fn checked(session: Session, operator: Operator, sql: &str) -> RecordBatch {
     let plan = session.ad_hoc(sql).await.unwrap().explain().physical;
     assert_eq!(plan.contains("SlidingWindowExec"), operator == Operator::Ours, "{sql}\n{plan}");
     assert!(operator == Operator::Stock || !plan.contains("WindowAggExec"), "{sql}\n{plan}");

@@ -32,6 +32,11 @@ impl Frame {
         matches!(self.start, Side::Rows(_)) || matches!(self.end, Side::Rows(_))
     }
 
+    /// Whether a side is a distance of the key.
+    pub fn is_distant(&self) -> bool {
+        matches!(self.start, Side::Range(_)) || matches!(self.end, Side::Range(_))
+    }
+
     /// As SQL; distances are in the unit that `unit` writes.
     pub fn sql(&self, unit: impl Fn(f64) -> String) -> String {
         let side = |side: Side, is_end: bool| match side {

@@ -51,7 +51,7 @@ const OVER: &str = "OVER (PARTITION BY part ORDER BY id ROWS BETWEEN 5 PRECEDING
 #[tokio::test]
 async fn one_window_that_is_not_ours_leaves_us_the_others() {
     for other in [
-        format!("sum(whole) FILTER (WHERE whole > 3) {OVER}"),
+        format!("median(whole) FILTER (WHERE whole > 3) {OVER}"),
         format!("sum(DISTINCT whole) {OVER}"),
         format!("min(part) {OVER}"),
         format!("first_value(whole) IGNORE NULLS {OVER}"),
@@ -104,6 +104,43 @@ async fn different_values_are_counted_as_stock_counts_them() {
             compare(&calls.join(", "), 1, 0).await;
         }
     }
+}
+
+/// A FILTER is a condition of the argument, in frames of rows as in all others.
+#[tokio::test]
+async fn filters_are_ours_too() {
+    let calls = [
+        "count(*)",
+        "count(float)",
+        "count(DISTINCT whole)",
+        "sum(whole)",
+        "sum(float)",
+        "avg(float)",
+        "min(float)",
+        "max(whole)",
+        "stddev(float)",
+        "stddev_pop(float)",
+        "var(float)",
+        "var_pop(float)",
+    ];
+    for condition in ["whole > 3", "part = 'p1' OR float IS NULL", "whole IS NULL", "false"] {
+        for over in [OVER, "OVER (PARTITION BY part ORDER BY id)", "OVER ()"] {
+            let columns: Vec<String> = calls
+                .iter()
+                .enumerate()
+                .map(|(at, call)| format!("{call} FILTER (WHERE {condition}) {over} AS c{at}, {call} {over} AS d{at}"))
+                .collect();
+            compare(&columns.join(", "), 1, 0).await;
+        }
+    }
+    // Of a window below, and under a name that another expression reads.
+    let select = "sum(n) FILTER (WHERE n > 2) OVER (ORDER BY id ROWS 3 PRECEDING) + 1 AS a FROM (SELECT id, \
+        count(*) FILTER (WHERE whole > 2) OVER (ORDER BY id ROWS 7 PRECEDING) AS n FROM t)";
+    let sql = format!("SELECT id, {select} ORDER BY id");
+    let [ours, stock] = [Operator::Ours, Operator::Stock].map(|operator| session(&rows(), 16, operator));
+    let plan = ours.ad_hoc(&sql).await.unwrap().explain().physical;
+    assert!(plan.contains("SlidingWindowExec") && !plan.contains("WindowAggExec"), "{plan}");
+    assert_eq!(ask(&ours, &sql).await.unwrap(), ask(&stock, &sql).await.unwrap());
 }
 
 #[tokio::test]
