@@ -1,9 +1,9 @@
 //! The forest scorer beside LightGBM, ONNX Runtime and XGBoost, on the same models and rows in one run.
 //!
 //! What is measured: CPU microseconds a row of scoring rows that are in memory, on one thread, best of
-//! three; the models are those of `../shared/peers/make_models.py`, read by the importers, and the peers are
-//! timed by `../shared/peers/score_peers.py`. For each instruction set of the machine, and once more on two
-//! threads by wall time. How to read it: `x` is how many times as many rows a CPU second as the peer.
+//! three; the models are those of `../shared/peers/make_models.py`, and one of ten classes (`forest_classes.py`), read by
+//! the importers, and the peers are timed by `../shared/peers/score_peers.py`. For each instruction set of the machine,
+//! and once more on two threads by wall time. How to read it: `x` is how many times as many rows a CPU second as the peer.
 //!
 //! `LAKEMILL_PEER_PYTHON=/path/to/venv/bin/python cargo bench --bench forest`, on an otherwise idle machine;
 //! the environment needs numpy, pyarrow, lightgbm, xgboost, onnxruntime and onnxmltools. `LAKEMILL_PEER_ROWS`
@@ -130,6 +130,9 @@ fn main() {
     let place = folder.display().to_string();
     if !folder.join("score.parquet").exists() {
         run(&python, &scripts.join("make_models.py"), &[&place, &rows]);
+    }
+    if !folder.join("lightgbm_10x100x31.txt").exists() {
+        run(&python, &root.join("benches/forest_classes.py"), &[&place]);
     }
     let blocks = blocks(&folder.join("score.parquet"));
     // A kept folder may hold fewer rows than are asked for.

@@ -198,6 +198,10 @@ fn unknown(bytes: &[u8]) -> Error {
             ("XGBoost's old binary format", "load it with XGBoost up to 3.0 and save it as .json or .ubj")
         }
         [b'P', b'K', 3, 4, ..] => ("a zip archive", "give the model file itself"),
+        [b'[', ..] => (
+            "a list in JSON, as XGBoost's dump_model writes it",
+            "save the model with save_model; a dump has neither the objective nor the base score",
+        ),
         _ => ("none of them", "save it with the library's own save_model, or convert it with skl2onnx or onnxmltools"),
     };
     let known: Vec<&str> = IMPORTERS.iter().map(|importer| importer.summary()).collect();
@@ -230,6 +234,7 @@ mod tests {
             (b"\x80\x04\x95", "a Python pickle"),
             (b"binf\0\0", "XGBoost's old binary format"),
             (b"PK\x03\x04", "a zip archive"),
+            (b"[\n  { \"nodeid\": 0", "XGBoost's dump_model"),
             (b"hello", "none of them"),
         ] {
             let error = read(bytes, &ImportOptions::default()).unwrap_err();

@@ -63,9 +63,15 @@ fn categories_of_the_training_data_become_levels_or_are_looked_up() {
         model["learner"]["gradient_booster"]["model"]["cats"] =
             json!({"enc": [first, none], "feature_segments": [], "sorted_idx": []});
     };
-    with(&mut model, json!({"offsets": [0, 1, 3], "values": [120, -61, -92]}));
+    with(&mut model, json!({"offsets": [0, 1, 3], "values": [120, 121, 122]}));
     let imported = read(model.to_string().as_bytes()).unwrap();
-    assert_eq!(imported.features[0].levels.as_deref().unwrap(), ["x", "ä"]);
+    assert_eq!(imported.features[0].levels.as_deref().unwrap(), ["x", "yz"]);
+    // "Kö" and "Ulm" of pandas, whose five letters are taken for bytes: half a letter.
+    with(&mut model, json!({"offsets": [0, 2, 5], "values": [75, -61, -74, 85, 108]}));
+    assert!(told(&model).contains("beyond ASCII"));
+    // Whole letters, which may be right or another name's.
+    with(&mut model, json!({"offsets": [0, 3, 6], "values": [120, -61, -74, 85, 108, 109]}));
+    assert!(told(&model).contains("beyond ASCII"));
     with(&mut model, json!({"type": 15, "values": [30, 10]}));
     assert_eq!([30.0, 10.0, 11.0, NAN].map(|value| both(&model, &[value, 0.0])[0]), [1.0, 2.0, 1.0, 1.0]);
 }
@@ -176,6 +182,10 @@ fn what_is_not_supported_is_refused_by_name() {
     assert!(with("/learner/objective/name", json!("reg:made_up")).contains("`reg:made_up`"));
     assert!(with("/learner/gradient_booster/name", json!("gbforest")).contains("`gbforest`"));
     assert!(told(&json!({"name": "tree", "tree_info": []})).contains("save_model"));
+    let mut configuration = good();
+    configuration["learner"]["learner_train_param"] = json!({"booster": "gbtree"});
+    configuration["learner"]["gradient_booster"].as_object_mut().unwrap().remove("model");
+    assert!(told(&configuration).contains("save_config"));
     let model = "/learner/gradient_booster/model";
     for (place, value) in [
         ("/tree_info", json!([1])),

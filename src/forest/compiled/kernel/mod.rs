@@ -152,6 +152,9 @@ impl Kernel {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => unsafe { avx2::look_up(bits, classes, answers) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Instructions::Neon => unsafe { neon::look_up(bits, classes, answers) },
             _ => portable::look_up(bits, classes, answers),
         }
     }

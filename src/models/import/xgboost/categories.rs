@@ -40,6 +40,13 @@ fn texts(categories: &Document) -> Result<Vec<String>> {
     let bytes = categories.numbers("values")?;
     // Bytes are written as numbers with a sign.
     let bytes: Vec<u8> = bytes.iter().map(|byte| *byte as i16 as u8).collect();
+    // XGBoost's Python package counts the letters of pandas' categories and takes them for bytes (3.1, 3.2), so that
+    // names beyond ASCII are cut in wrong places; from Arrow they come right, and a file does not tell which it was.
+    if !bytes.is_ascii() {
+        return Err(unsupported("XGBoost's names of categories with letters beyond ASCII").hint(
+            "XGBoost cuts such names when it is trained with pandas; name the categories in ASCII, or train on their codes",
+        ));
+    }
     let text = |pair: &[usize]| {
         let text = bytes.get(pair[0]..pair[1]).and_then(|bytes| std::str::from_utf8(bytes).ok());
         text.map(str::to_owned).ok_or_else(|| damaged("the name of a category is not there, or not UTF-8"))

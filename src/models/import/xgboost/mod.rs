@@ -59,6 +59,9 @@ impl Importer for Ubj {
     }
 }
 
+/// What to do with a file that is no model.
+const SAVE: &str = "save the model with XGBoost's save_model; dumps and configurations are no models";
+
 /// What the parts of a model have in common.
 struct Shape {
     features: usize,
@@ -81,7 +84,7 @@ fn read(format: &'static str, document: &Document, options: &ImportOptions) -> R
         let error = unsupported("JSON that is no XGBoost model: it has no `learner`");
         return Err(match document.get("tree_info") {
             Some(_) => error.hint("this is a dump of a LightGBM model: save it as a text file, with save_model"),
-            None => error.hint("save the model with XGBoost's save_model; dumps and configurations are no models"),
+            None => error.hint(SAVE),
         });
     };
     let version = version(document)?;
@@ -101,6 +104,10 @@ fn read(format: &'static str, document: &Document, options: &ImportOptions) -> R
     let mut features = features(learner, count)?;
     let booster = learner.need("gradient_booster")?;
     let name = booster.text("name")?;
+    if learner.get("learner_train_param").is_some() && booster.get("model").is_none() && booster.get("gbtree").is_none()
+    {
+        return Err(unsupported("XGBoost's configuration (save_config), which has no trees").hint(SAVE));
+    }
     let built = match name.as_str() {
         "gbtree" | "dart" => trees::read(learner, booster, &shape, &mut features, options.rounds)?,
         "gblinear" => linear::read(booster, &shape)?,
