@@ -30,7 +30,8 @@ impl Files {
     /// Makes `<name>.pem` and `<name>.key`.
     fn sign(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) {
         let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let names = ["localhost", "127.0.0.1"].map(str::to_owned);
+        let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
@@ -165,6 +166,33 @@ fn commands_take_the_certificate_from_the_url_or_the_environment() {
     for (name, bytes) in place.everything() {
         assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{name} holds the key");
     }
+}
+
+#[test]
+fn sentinels_and_their_primary_may_both_want_one() {
+    let files = Files::new();
+    let Some((_primary, url)) = files.server("yes", "TLSv1.3") else { return };
+    let port = url.split(['?', ':']).nth(2).unwrap().parse().unwrap();
+    let [ca, certificate, key] = ["ca.pem", "server.pem", "server.key"].map(|name| files.path(name));
+    let lines = [
+        "port 0".to_owned(),
+        "tls-port PORT".to_owned(),
+        "tls-replication yes".to_owned(),
+        format!("tls-cert-file {certificate}"),
+        format!("tls-key-file {key}"),
+        format!("tls-ca-cert-file {ca}"),
+    ];
+    let sentinel = Server::sentinel(port, 1, &lines.each_ref().map(String::as_str)).unwrap();
+    let at = |more: &str| {
+        table(&format!("rediss+sentinel://localhost:{}/mymaster/1?timeout_secs=3&ca={ca}{more}", sentinel.port))
+    };
+    let known = at(&files.named("client"));
+    publish(&known, "a", &rows(500, 1)).unwrap();
+    assert_eq!(contents(&*reader(&known)), rows(500, 1));
+    // It lies in the primary's database, and not beside it.
+    let direct = table(&format!("{}{}", url.replace('?', "/1?"), files.named("client")));
+    assert_eq!(contents(&*reader(&direct)), rows(500, 1));
+    refused(store().current(&at("")), ErrorKind::Failed, WANTED);
 }
 
 #[test]

@@ -52,14 +52,15 @@ impl Server {
         })
     }
 
-    /// Starts a sentinel that watches `mymaster` at a port, with further lines of its file; so many have to agree.
+    /// Starts a sentinel that watches `mymaster` at a port, with further lines of its file, in which `PORT` is its own; so
+    /// many have to agree.
     pub fn sentinel(master: u16, quorum: u32, lines: &[&str]) -> Option<Self> {
         is_installed().then(|| {
             let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
             let text = format!(
                 "port {port}\nbind 127.0.0.1\nsentinel monitor mymaster 127.0.0.1 {master} {quorum}\n\
                  sentinel down-after-milliseconds mymaster 1000\nsentinel failover-timeout mymaster 10000\n{}\n",
-                lines.join("\n")
+                lines.join("\n").replace("PORT", &port.to_string())
             );
             std::fs::write(folder.path().join("sentinel.conf"), text).unwrap();
             let mut server = Self { port, settings: Vec::new(), is_sentinel: true, folder, process: None };
