@@ -52,6 +52,7 @@ impl Aggregation {
     }
 
     /// The aggregate with one more leaf value; of equal ones the first is kept.
+    #[inline]
     fn join(self, aggregate: f64, value: f64) -> f64 {
         match self {
             Self::Average | Self::Sum => aggregate + value,

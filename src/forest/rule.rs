@@ -81,6 +81,7 @@ impl Rule {
     }
 
     /// Whether a row with this value goes left; the definition that everything faster must equal.
+    #[inline]
     pub(super) fn goes_left(self, missing: Missing, value: f64, sets: &[CategorySet]) -> bool {
         let value = match missing {
             Missing::Nan(side) if value.is_nan() => return side == Side::Left,

@@ -41,10 +41,12 @@ impl Child {
         Self(index as u32)
     }
 
+    #[inline]
     pub(super) const fn is_leaf(self) -> bool {
         self.0 & LEAF != 0
     }
 
+    #[inline]
     pub(super) const fn index(self) -> usize {
         (self.0 & !LEAF) as usize
     }
@@ -52,6 +54,7 @@ impl Child {
 
 impl Node {
     /// The child to which a value leads.
+    #[inline]
     pub(super) fn follow(&self, value: f64, sets: &[CategorySet]) -> Child {
         if self.rule.goes_left(self.missing, value, sets) { self.left } else { self.right }
     }
@@ -110,6 +113,7 @@ impl Tree {
     }
 
     /// Where a walk begins.
+    #[inline]
     pub(super) fn root(&self) -> Child {
         if self.nodes.is_empty() { Child(LEAF) } else { Child(0) }
     }
@@ -125,6 +129,7 @@ impl Tree {
     }
 
     /// Joins a leaf's values to the aggregates of one row, one number an output.
+    #[inline]
     pub(super) fn join_leaf(&self, leaf: usize, aggregation: Aggregation, row: &mut [f64]) {
         match self.output {
             Some(output) => {
