@@ -268,7 +268,9 @@ mod tests {
             config.options_mut().optimizer.prefer_hash_join = way != "merge";
             config.options_mut().execution.enable_migration_aggregate = way != "old";
             let context = SessionContext::new_with_config_rt(config, runtime);
-            let parts = vec![vec![rows.slice(0, 100)], vec![rows.slice(100, 200)]];
+            // Rows that come in parts are aggregated in parts.
+            let halves = vec![rows.slice(0, 100), rows.slice(100, 200)];
+            let parts = if threads == 1 { vec![halves] } else { halves.into_iter().map(|half| vec![half]).collect() };
             let table = MemTable::try_new(rows.schema(), parts).unwrap();
             context.register_table("t", Arc::new(table)).unwrap();
             context.sql(sql).await.unwrap().collect().await.unwrap();
