@@ -1,7 +1,7 @@
 //! Fitting on binned features, from rows that were put aside: their number does not matter to memory, except for
 //! the binned matrix (one byte a value, in a mapped file when it is large) and a few numbers a row.
 
-use super::dataset::{DataCounts, Observed, predicted};
+use super::dataset::{DataCounts, Observed, predicted_together};
 use super::fit::{Fitted, Recipe};
 use super::matrix::MatrixWriter;
 use super::moments::{Moments, WatchedRows};
@@ -12,7 +12,7 @@ use super::spool::Spooled;
 use super::staged::{Part, Staged};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::features::{
-    BinnedBlock, ColumnCounts, Encoder, FeatureBins, FeatureBlock, Labels, SegmentRows, folds, row_weights,
+    BinnedBlock, ColumnCounts, Encoded, Encoder, FeatureBins, FeatureBlock, Labels, SegmentRows, folds, row_weights,
 };
 use crate::job::ModelSpec;
 use crate::metrics::MetricValue;
@@ -35,6 +35,8 @@ pub struct StreamLimit {
 
 /// Rows that are decoded from their bins and predicted at once.
 const DECODED_ROWS: usize = 4096;
+/// Bytes of encoded test rows that are predicted together, where that is more than a batch a thread.
+const ENCODED_BYTES: usize = 32 << 20;
 /// What a fit on bins holds for each row: weights, flags, the lists of rows.
 const FIT_ROW_BYTES: usize = 40;
 /// And for each of its outputs: the score, derivatives, predictions.
@@ -443,10 +445,7 @@ impl Testing<'_> {
         let (mut taken, mut losses, mut first) = (vec![Vec::new(); self.encoder.features()], Vec::new(), 0);
         let (labels, counts) = (&test.observed.labels, &mut test.counts);
         test.rows.each(|batches| {
-            let starts = starts(first, batches);
-            let each = |(batch, start): (&RecordBatch, usize)| self.batch(batch, start, labels, shuffled);
-            let parts: Vec<TestedBatch> = batches.par_iter().zip(starts).map(each).collect::<Result<_>>()?;
-            for part in parts {
+            for part in self.batches(batches, &starts(first, batches), labels, shuffled)? {
                 counts.unseen.merge(&part.unseen);
                 outputs.extend(part.outputs);
                 keys.extend(part.keys);
@@ -469,20 +468,51 @@ impl Testing<'_> {
         Ok(Tested { outputs, keys, golden, shuffled, losses })
     }
 
-    /// One batch, whose first row is the number `start` of all test rows.
-    fn batch(&self, batch: &RecordBatch, start: usize, labels: &[f64], shuffled: &[usize]) -> Result<TestedBatch> {
-        let encoded = self.encoder.apply(batch)?;
+    /// Some batches, whose first rows have these numbers among all test rows.
+    fn batches(
+        &self,
+        batches: &[RecordBatch],
+        starts: &[usize],
+        labels: &[f64],
+        shuffled: &[usize],
+    ) -> Result<Vec<TestedBatch>> {
+        let row_bytes = self.encoder.features().max(1) * size_of::<f64>();
+        let largest = batches.iter().map(RecordBatch::num_rows).max().unwrap_or(0) * row_bytes;
+        let together = (ENCODED_BYTES / largest.max(1)).max(rayon::current_num_threads());
+        let mut tested = Vec::with_capacity(batches.len());
+        for (batches, starts) in batches.chunks(together).zip(starts.chunks(together)) {
+            let encoded: Vec<Encoded> =
+                batches.par_iter().map(|batch| self.encoder.apply(batch)).collect::<Result<_>>()?;
+            let blocks: Vec<&FeatureBlock> = encoded.iter().map(|encoded| &encoded.block).collect();
+            let outputs = predicted_together(&blocks, self.predictor);
+            let each = |((batch, start), (encoded, outputs)): ((&RecordBatch, &usize), (Encoded, Vec<f64>))| {
+                self.batch(batch, encoded, outputs, *start..*start + batch.num_rows(), labels, shuffled)
+            };
+            let known = encoded.into_par_iter().zip(outputs);
+            let parts: Vec<TestedBatch> = batches.par_iter().zip(starts).zip(known).map(each).collect::<Result<_>>()?;
+            tested.extend(parts);
+        }
+        Ok(tested)
+    }
+
+    /// One batch, whose rows have these numbers among all test rows.
+    fn batch(
+        &self,
+        batch: &RecordBatch,
+        Encoded { block, unseen, .. }: Encoded,
+        outputs: Vec<f64>,
+        rows: Range<usize>,
+        labels: &[f64],
+        shuffled: &[usize],
+    ) -> Result<TestedBatch> {
         let all: Vec<usize> = (0..batch.num_rows()).collect();
         let keys = keys_of(std::slice::from_ref(batch), self.key, &all)?;
-        let wanted = shuffled.iter().filter_map(|row| row.checked_sub(start));
-        let wanted: Vec<usize> = wanted.filter(|row| *row < batch.num_rows()).collect();
-        let outputs = predicted(&encoded.block, self.predictor);
-        let labels = &labels[start..start + batch.num_rows()];
+        let wanted = shuffled.iter().filter(|row| rows.contains(row));
+        let wanted: Vec<usize> = wanted.map(|row| row - rows.start).collect();
         let losses = self
             .routed
-            .map(|routed| routed.losses(self.predictor, &encoded.block, labels, &outputs))
+            .map(|routed| routed.losses(self.predictor, &block, &labels[rows], &outputs))
             .unwrap_or_default();
-        let shuffled = encoded.block.take(&wanted);
-        Ok(TestedBatch { unseen: encoded.unseen, outputs, keys, shuffled, losses })
+        Ok(TestedBatch { unseen, outputs, keys, shuffled: block.take(&wanted), losses })
     }
 }

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result, ResultExt};
 use crate::features::{ColumnCounts, Encoded, Encoder, EventTimes, FeatureBlock, Labels, Rejections, sample_weights};
 use crate::metrics::Predictions;
-use crate::models::Predictor;
+use crate::models::{Form, Predictor};
 use crate::task::Task;
 use arrow::array::RecordBatch;
 use rayon::prelude::*;
@@ -169,6 +169,14 @@ pub fn predicted(block: &FeatureBlock, predictor: &Predictor) -> Vec<f64> {
     let rows: Vec<usize> = (0..block.rows()).collect();
     let blocks: Vec<Vec<f64>> = rows.par_chunks(BLOCK_ROWS).map(|rows| predictor.predict(&block.take(rows))).collect();
     blocks.concat()
+}
+
+/// The predictions for several blocks, row-major each. A model with segments scores the rows of each segment together.
+pub fn predicted_together(blocks: &[&FeatureBlock], predictor: &Predictor) -> Vec<Vec<f64>> {
+    match predictor.form() {
+        Form::Segmented(_) => predictor.predict_together(blocks),
+        _ => blocks.par_iter().map(|block| predicted(block, predictor)).collect(),
+    }
 }
 
 /// The batches that have chosen rows, each with the numbers of those rows within it.

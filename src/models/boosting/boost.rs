@@ -182,18 +182,26 @@ impl Boosting<'_> {
             }
             (gradients, hessians)
         };
-        let parts: Vec<(f64, f64)> = into.par_chunks_mut(STRETCH).enumerate().map(sums).collect();
+        // One stretch is not worth the way to other threads.
+        let parts: Vec<(f64, f64)> = match into.len() {
+            0..=STRETCH => vec![sums((0, &mut *into))],
+            _ => into.par_chunks_mut(STRETCH).enumerate().map(sums).collect(),
+        };
         let (gradients, hessians) = parts.into_iter().fold((0.0, 0.0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
         if !gradients.is_finite() || !hessians.is_finite() {
             return Err(Error::failed("the derivatives of the loss are not finite")
                 .hint("scale the label down, or lower learning_rate"));
         }
         let scale = Scale::new(gradients, hessians, self.set.rows());
-        into.par_chunks_mut(STRETCH).enumerate().for_each(|(index, into)| {
+        let pack = |(index, into): (usize, &mut [Sum])| {
             for (row, to) in (index * STRETCH..).zip(into) {
                 *to = scale.pack(row, f64::from_bits(to[0] as u64), f64::from_bits(to[1] as u64));
             }
-        });
+        };
+        match into.len() {
+            0..=STRETCH => pack((0, into)),
+            _ => into.par_chunks_mut(STRETCH).enumerate().for_each(pack),
+        }
         Ok(scale)
     }
 
@@ -214,7 +222,7 @@ impl Boosting<'_> {
 
     /// Adds a tree to the scores of an output: by its own lists of rows, and for all others by walking it.
     fn advance(&self, scores: &mut [f64], grown: &Grown) {
-        scores.par_chunks_mut(STRETCH).enumerate().for_each(|(index, scores)| {
+        let step = |(index, scores): (usize, &mut [f64])| {
             let start = (index * STRETCH) as u32;
             for GrownLeaf { output, rows } in &grown.leaves {
                 let rows = &grown.rows[rows.clone()];
@@ -224,8 +232,15 @@ impl Boosting<'_> {
                     scores[(*row - start) as usize] += output;
                 }
             }
-        });
+        };
+        match scores.len() {
+            0..=STRETCH => step((0, &mut *scores)),
+            _ => scores.par_chunks_mut(STRETCH).enumerate().for_each(step),
+        }
         let others = self.others(grown);
+        if others.is_empty() {
+            return;
+        }
         let steps: Vec<f64> = others
             .par_iter()
             .with_min_len(1 << 10)

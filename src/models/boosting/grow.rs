@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Bytes of histograms that a tree keeps, where nobody says otherwise.
 pub(crate) const KEPT_BYTES: usize = 256 << 20;
@@ -84,6 +85,22 @@ pub(crate) struct Space {
     free: Vec<Vec<Sum>>,
     /// For trees over few rows.
     slots: Option<Slots>,
+    /// By these features.
+    layout: Option<(Vec<u32>, Arc<Layout>)>,
+}
+
+impl Space {
+    /// The layout of histograms for these features, which most trees have in common.
+    fn layout(&mut self, bins: &BinnedBlock, features: &[u32]) -> Arc<Layout> {
+        if let Some((known, layout)) = &self.layout
+            && known == features
+        {
+            return Arc::clone(layout);
+        }
+        let layout = Arc::new(Layout::new(bins, features));
+        self.layout = Some((features.to_vec(), Arc::clone(&layout)));
+        layout
+    }
 }
 
 /// One tree that is being grown.
@@ -91,7 +108,7 @@ struct Growing<'a> {
     growth: Growth<'a>,
     search: Search<'a>,
     gradients: &'a [Sum],
-    layout: Layout,
+    layout: Arc<Layout>,
     rows: Vec<u32>,
     open: Vec<Open>,
     nodes: Vec<GrownNode>,
@@ -103,7 +120,7 @@ struct Growing<'a> {
 impl<'a> Growth<'a> {
     /// The tree over `rows` (ascending) by `features` (ascending); `gradients` has one sum a row of the block.
     pub fn grow(&self, gradients: &[Sum], scale: Scale, rows: Vec<u32>, features: &[u32], space: &mut Space) -> Grown {
-        let layout = Layout::new(self.bins, features);
+        let layout = space.layout(self.bins, features);
         let limit = self.kept_bytes / (layout.width().max(1) * size_of::<Sum>());
         space.aside.resize(rows.len(), 0);
         let known = space.slots.take().filter(|slots| slots.are_of(&layout));
@@ -491,7 +508,7 @@ mod tests {
         let growth = Growth { bins: &bins, rules: &rules, leaves: 12, max_depth: 9, kept_bytes, few, directions: &[] };
         let mut space = Space::default();
         for (features, rows) in [(&[0, 3, 4][..], 700), (&[1, 2], 500), (&[0, 1, 2, 3, 4, 5], 700), (&[5], 90)] {
-            let mut grow = |space: &mut Space| growth.grow(&gradients, scale, (0..rows).collect(), features, space);
+            let grow = |space: &mut Space| growth.grow(&gradients, scale, (0..rows).collect(), features, space);
             assert_eq!(grow(&mut space), grow(&mut Space::default()), "{features:?}");
         }
     }
