@@ -78,12 +78,10 @@ impl Link {
 
 /// `1 / (1 + exp(-score))`, without overflow on either side.
 pub(super) fn logistic(score: f64) -> f64 {
-    if score >= 0.0 {
-        1.0 / (1.0 + (-score).exp())
-    } else {
-        let odds = score.exp();
-        odds / (1.0 + odds)
-    }
+    // No branch: signs come in no order that could be guessed.
+    let odds = (-score.abs()).exp();
+    let above = if score >= 0.0 { 1.0 } else { odds };
+    above / (1.0 + odds)
 }
 
 /// Probabilities of one row in place of its scores.

@@ -17,7 +17,7 @@ const MARGIN: f64 = 1.0 - 1e-9;
 /// Marks promising bins by 1, others by 0, in whatever instructions the machine has.
 pub(super) type Mark = fn(&Sides, bar: f64) -> [u8; BINS];
 
-/// What is left and right of the splits behind some bins.
+/// What is left and right of the splits behind some bins of a feature; made once a node and used for all features.
 pub(super) struct Sides {
     /// Sums of what goes left.
     gradients: [i64; BINS],

@@ -103,6 +103,7 @@ pub(crate) struct Best {
     least: f64,
     gain: f64,
     found: Option<Candidate>,
+    sides: Sides,
 }
 
 /// What is known of a split before it is taken.
@@ -174,14 +175,14 @@ impl Search<'_> {
         let has_missing = self.scale.rows(missing) > 0;
         let before_last = values.len().saturating_sub(1);
         let last = if has_missing { values.len() } else { before_last };
-        if let Some((bin, left)) = self.scan(&values[..last], [0; 2], node, direction, &mut best.gain) {
+        if let Some((bin, left)) = self.scan(&values[..last], [0; 2], node, direction, best) {
             let missing = !has_missing && self.scale.rows(left) >= self.scale.rows(minus(node.sum, left));
             best.found = Some(Candidate { feature, rule: Rule::AtMost { bin, missing }, left, l2: self.rules.l2 });
         }
         if !has_missing {
             return;
         }
-        if let Some((bin, left)) = self.scan(&values[..before_last], missing, node, direction, &mut best.gain) {
+        if let Some((bin, left)) = self.scan(&values[..before_last], missing, node, direction, best) {
             let rule = Rule::AtMost { bin, missing: true };
             best.found = Some(Candidate { feature, rule, left, l2: self.rules.l2 });
         }
@@ -200,11 +201,11 @@ impl Search<'_> {
         }
     }
 
-    /// The best split behind one of these bins, if it gains more than `highest`, which is raised to what it gains; and
+    /// The best split behind one of these bins, if it gains more than the best so far, whose gain is raised to that; and
     /// the sum of what goes left, which begins with `start`.
-    fn scan(&self, values: &[Sum], start: Sum, node: &Node, direction: i8, highest: &mut f64) -> Option<(u8, Sum)> {
+    fn scan(&self, values: &[Sum], start: Sum, node: &Node, direction: i8, best: &mut Best) -> Option<(u8, Sum)> {
         if let (0, Some(mark)) = (direction, self.mark) {
-            return self.scan_promising(mark, values, start, node, highest);
+            return self.scan_promising(mark, values, start, node, best);
         }
         let (mut left, mut found) = (start, None);
         for (bin, own) in values.iter().enumerate() {
@@ -213,8 +214,8 @@ impl Search<'_> {
             }
             left = plus(left, *own);
             let Some(gain) = self.gain(left, node, self.rules.l2, direction) else { continue };
-            if gain > *highest {
-                (*highest, found) = (gain, Some((bin as u8, left)));
+            if gain > best.gain {
+                (best.gain, found) = (gain, Some((bin as u8, left)));
             }
         }
         found
@@ -227,17 +228,16 @@ impl Search<'_> {
         values: &[Sum],
         start: Sum,
         node: &Node,
-        highest: &mut f64,
+        best: &mut Best,
     ) -> Option<(u8, Sum)> {
-        let mut sides = Sides::new(self.scale, self.rules, node.sum);
         let (mut left, mut found) = (start, None);
         for (part, values) in values.chunks(Sides::BINS).enumerate() {
-            left = sides.fill(left, values);
-            for bin in sides.promising(mark, *highest) {
-                let left = sides.left(bin);
+            left = best.sides.fill(left, values);
+            for bin in best.sides.promising(mark, best.gain) {
+                let left = best.sides.left(bin);
                 let Some(gain) = self.gain(left, node, self.rules.l2, 0) else { continue };
-                if gain > *highest {
-                    (*highest, found) = (gain, Some(((part * Sides::BINS + bin) as u8, left)));
+                if gain > best.gain {
+                    (best.gain, found) = (gain, Some(((part * Sides::BINS + bin) as u8, left)));
                 }
             }
         }
@@ -247,7 +247,7 @@ impl Search<'_> {
     /// What splits of a node have to beat.
     pub fn start(&self, node: &Node) -> Best {
         let least = self.of_side(self.scale.stat(node.sum), self.rules.l2, node.bounds) + self.rules.min_gain;
-        Best { least, gain: least, found: None }
+        Best { least, gain: least, found: None, sides: Sides::new(self.scale, self.rules, node.sum) }
     }
 
     /// The best split, if there is one, with everything that growing needs.
