@@ -19,7 +19,7 @@ const NAMED: usize = 10;
 /// The fewest test rows by which a segment is judged.
 const JUDGED_ROWS: u64 = 20;
 /// Rows for which a number has one more bin, in the fit of a segment.
-const ROWS_A_BIN: usize = 16;
+const ROWS_A_BIN: usize = 24;
 /// The bins that a number may have in any fit.
 const FEWEST_BINS: usize = 16;
 
@@ -288,6 +288,6 @@ mod tests {
 
     #[test]
     fn bins_grow_with_rows() {
-        assert_eq!([1, 100, 500, 1600, 1_000_000].map(bins_for), [16, 16, 31, 100, 255]);
+        assert_eq!([1, 100, 500, 2400, 1_000_000].map(bins_for), [16, 16, 20, 100, 255]);
     }
 }
