@@ -41,7 +41,7 @@ pub(crate) struct Growth<'a> {
     pub max_depth: u32,
     /// Bytes of the histograms that are kept for leaves that may yet be split; changes no bit of the tree.
     pub kept_bytes: usize,
-    /// Rows up to which a tree is grown in one thread, all features in one pass; changes no bit of the tree.
+    /// Rows of the matrix up to which trees are grown in one thread, all features in one pass; changes no bit of them.
     pub few: usize,
     /// For each feature 1 where outputs may only rise with it, -1 where they may only fall, or 0; or none.
     pub directions: &'a [i8],
@@ -124,7 +124,9 @@ impl<'a> Growth<'a> {
         let limit = self.kept_bytes / (layout.width().max(1) * size_of::<Sum>());
         space.aside.resize(rows.len(), 0);
         let known = space.slots.take().filter(|slots| slots.are_of(&layout));
-        space.slots = if rows.len() <= self.few { known.or_else(|| Slots::new(self.bins, &layout)) } else { None };
+        // Few rows drawn from many would have slots for all of them.
+        let is_small = self.bins.rows() <= self.few;
+        space.slots = if is_small { known.or_else(|| Slots::new(self.bins, &layout)) } else { None };
         let growing = Growing {
             growth: *self,
             search: Search::new(self.rules, scale),
