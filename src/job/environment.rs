@@ -208,8 +208,7 @@ fn secret_spans(text: &str) -> impl Iterator<Item = (usize, usize)> {
     let mut from = 0;
     while let Some(at) = text[from..].find("://") {
         let start = from + at + 3;
-        let ends = |next: char| next.is_whitespace() || matches!(next, '"' | '\'' | '`' | ',');
-        let end = text[start..].find(ends).map_or(text.len(), |length| start + length);
+        let end = end_of_url(text, start);
         spans.extend(password_span(text, start, end));
         spans.extend(query_spans(text, start, end));
         from = start;
@@ -225,6 +224,21 @@ fn secret_spans(text: &str) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
+/// Where the URL ends whose authority begins at `start`: at the quote that stands before its scheme, if one does. Neither
+/// blanks nor commas nor other quotes end it, since a password may hold them.
+fn end_of_url(text: &str, start: usize) -> usize {
+    let before = text[..start].trim_end_matches("://");
+    let before = before.trim_end_matches(|next: char| next.is_ascii_alphanumeric() || "+-.".contains(next));
+    let quote = before.chars().next_back().filter(|last| matches!(last, '"' | '\'' | '`'));
+    let mut escaped = false;
+    let ends = |next: char| {
+        let ends = next.is_control() || (!escaped && Some(next) == quote);
+        escaped = next == '\\' && !escaped;
+        ends
+    };
+    text[start..].find(ends).map_or(text.len(), |length| start + length)
+}
+
 /// The password in the authority that begins at `start`. A password may hold a `/` that should have
 /// been escaped: then what stands before it is no port, and the `@` comes later.
 fn password_span(text: &str, start: usize, end: usize) -> Option<(usize, usize)> {
@@ -233,12 +247,16 @@ fn password_span(text: &str, start: usize, end: usize) -> Option<(usize, usize)>
     let colon = authority.find(':')?;
     let at = match authority.rfind('@') {
         Some(at) => at,
-        None if authority[colon + 1..].chars().all(|next| next.is_ascii_digit()) => return None,
+        None if authority.split(',').all(has_port_or_none) => return None,
         None => url.rfind('@')?,
     };
     // In `user@host:port` the colon comes after the `@`: no such range, no password.
     let password = url.get(colon + 1..at)?;
     (!password.is_empty() && !is_only_variables(password)).then_some((start + colon + 1, start + at))
+}
+
+fn has_port_or_none(host: &str) -> bool {
+    host.split_once(':').is_none_or(|(_, port)| port.chars().all(|next| next.is_ascii_digit()))
 }
 
 const SECRET_PARAMETERS: &[&str] = &[
@@ -316,7 +334,16 @@ mod tests {
             ("redis://u:p@w@host/0", "redis://u:***@host/0"),
             ("redis://u:p${SECRET}@host", "redis://u:**********@host"),
             ("az://c/p?sig=abc&x=1", "az://c/p?sig=***&x=1"),
+            ("redis://u:p,w@host/0", "redis://u:***@host/0"),
+            ("redis://u:p,/w@host/0", "redis://u:****@host/0"),
+            ("redis://u:p w@host/0", "redis://u:***@host/0"),
+            (r#"store = "redis://u:p'w`@host" # a@b"#, r#"store = "redis://u:****@host" # a@b"#),
+            (r#"store = "redis://u:p\"w@host" # a@b"#, r#"store = "redis://u:****@host" # a@b"#),
+            ("store = 'redis://u:p\"w@host' # a@b", "store = 'redis://u:***@host' # a@b"),
+            ("redis-sentinel://u:p,w@a:1,b:2/0", "redis-sentinel://u:***@a:1,b:2/0"),
+            ("az://c/p?sig=a,b c&x=1", "az://c/p?sig=*****&x=1"),
             ("[s3://a, redis://u:pw@h]", "[s3://a, redis://u:**@h]"),
+            ("[redis://u:pw@h, s3://a@b]", "[redis://u:**@h, s3://a@b]"),
         ] {
             assert_eq!(masked(text), shown);
         }
@@ -327,6 +354,7 @@ mod tests {
         for text in [
             "s3://bucket/a@b",
             "redis://host:6379/0",
+            "redis-sentinel://a:26379,b:26379/0/x@y",
             "redis://u@host:6379/0",
             "redis://u:${SECRET}@host",
             "file:///a:b@c",
