@@ -1,6 +1,6 @@
 //! Rounds of boosting: derivatives, a tree for each output, new scores, the loss of the watched rows.
 
-use super::grow::{FEW, Growth, KEPT_BYTES, Space};
+use super::grow::{FEW, Growth, KEPT_BYTES, Space, space_bytes};
 use super::grown::{Grown, GrownLeaf};
 use super::histogram::{Scale, Sum};
 use super::loss::{Loss, Scores, quantile};
@@ -15,7 +15,7 @@ use rayon::prelude::*;
 const STRETCH: usize = 1 << 14;
 /// With fewer rows the trees of a round are grown side by side, each with derivatives of its own in memory.
 const FEW_ROWS: usize = 1 << 16;
-/// What those derivatives take together, at most, in bytes.
+/// What those derivatives, and the spaces that trees leave behind, take together, at most, in bytes.
 const SIDE_BY_SIDE_BYTES: usize = 64 << 20;
 
 /// What was learned.
@@ -68,7 +68,7 @@ pub(super) fn boost(
         return Err(Error::usage("too many rows to boost").with("rows", set.rows()).with("limit", (1_u64 << 31) - 1));
     }
     let rules = params.rules();
-    let together = side_by_side(set.rows(), set.task.outputs(set.classes));
+    let together = side_by_side(set.rows(), set.bins.features(), set.task.outputs(set.classes));
     let growth = Growth {
         bins: set.bins,
         rules: &rules,
@@ -88,11 +88,24 @@ pub(super) fn boost(
 }
 
 /// How many trees of a round are grown side by side; changes no bit of them.
-fn side_by_side(rows: usize, outputs: usize) -> usize {
+fn side_by_side(rows: usize, features: usize, outputs: usize) -> usize {
     if rows >= FEW_ROWS {
         return 1;
     }
-    (SIDE_BY_SIDE_BYTES / (rows.max(1) * size_of::<Sum>())).clamp(1, outputs.max(1))
+    (SIDE_BY_SIDE_BYTES / bytes_of_output(rows, features)).clamp(1, outputs.max(1))
+}
+
+/// What the tree of an output holds from round to round.
+fn bytes_of_output(rows: usize, features: usize) -> usize {
+    (rows * size_of::<Sum>()).saturating_add(space_bytes(rows, features)).max(1)
+}
+
+/// Does something to each stretch. One alone is not worth the way to other threads.
+fn each_stretch<T: Send, R: Send>(all: &mut [T], each: impl Fn((usize, &mut [T])) -> R + Send + Sync) -> Vec<R> {
+    if all.len() <= STRETCH {
+        return vec![each((0, all))];
+    }
+    all.par_chunks_mut(STRETCH).enumerate().map(each).collect()
 }
 
 impl Boosting<'_> {
@@ -147,7 +160,7 @@ impl Boosting<'_> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let side_by_side = side_by_side(self.set.rows(), scores.len());
+        let side_by_side = side_by_side(self.set.rows(), self.set.bins.features(), scores.len());
         buffers.resize_with(side_by_side, || (vec![[0; 2]; self.set.rows()], Space::default()));
         let mut all = Vec::with_capacity(scores.len());
         for first in (0..scores.len()).step_by(side_by_side) {
@@ -182,26 +195,18 @@ impl Boosting<'_> {
             }
             (gradients, hessians)
         };
-        // One stretch is not worth the way to other threads.
-        let parts: Vec<(f64, f64)> = match into.len() {
-            0..=STRETCH => vec![sums((0, &mut *into))],
-            _ => into.par_chunks_mut(STRETCH).enumerate().map(sums).collect(),
-        };
+        let parts = each_stretch(into, sums);
         let (gradients, hessians) = parts.into_iter().fold((0.0, 0.0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
         if !gradients.is_finite() || !hessians.is_finite() {
             return Err(Error::failed("the derivatives of the loss are not finite")
                 .hint("scale the label down, or lower learning_rate"));
         }
         let scale = Scale::new(gradients, hessians, self.set.rows());
-        let pack = |(index, into): (usize, &mut [Sum])| {
+        each_stretch(into, |(index, into)| {
             for (row, to) in (index * STRETCH..).zip(into) {
                 *to = scale.pack(row, f64::from_bits(to[0] as u64), f64::from_bits(to[1] as u64));
             }
-        };
-        match into.len() {
-            0..=STRETCH => pack((0, into)),
-            _ => into.par_chunks_mut(STRETCH).enumerate().for_each(pack),
-        }
+        });
         Ok(scale)
     }
 
@@ -222,7 +227,7 @@ impl Boosting<'_> {
 
     /// Adds a tree to the scores of an output: by its own lists of rows, and for all others by walking it.
     fn advance(&self, scores: &mut [f64], grown: &Grown) {
-        let step = |(index, scores): (usize, &mut [f64])| {
+        each_stretch(scores, |(index, scores)| {
             let start = (index * STRETCH) as u32;
             for GrownLeaf { output, rows } in &grown.leaves {
                 let rows = &grown.rows[rows.clone()];
@@ -232,11 +237,7 @@ impl Boosting<'_> {
                     scores[(*row - start) as usize] += output;
                 }
             }
-        };
-        match scores.len() {
-            0..=STRETCH => step((0, &mut *scores)),
-            _ => scores.par_chunks_mut(STRETCH).enumerate().for_each(step),
-        }
+        });
         let others = self.others(grown);
         if others.is_empty() {
             return;
@@ -269,11 +270,12 @@ mod tests {
 
     #[test]
     fn trees_side_by_side_have_room_for_their_derivatives() {
-        assert_eq!(
-            [(10, 3), (10, 1), (FEW_ROWS, 3), (0, 2)].map(|(rows, outputs)| side_by_side(rows, outputs)),
-            [3, 1, 1, 2]
-        );
-        let many = side_by_side(FEW_ROWS - 1, 10_000);
-        assert!(many > 8 && many * (FEW_ROWS - 1) * size_of::<Sum>() <= SIDE_BY_SIDE_BYTES, "{many}");
+        let some = [(10, 3), (10, 1), (FEW_ROWS, 3), (0, 2)].map(|(rows, outputs)| side_by_side(rows, 4, outputs));
+        assert_eq!(some, [3, 1, 1, 2]);
+        for (rows, features) in [(FEW_ROWS - 1, 30), (FEW, 100), (1, 1_000_000)] {
+            let many = side_by_side(rows, features, 10_000_000);
+            assert!(many > 8 && many * bytes_of_output(rows, features) <= SIDE_BY_SIDE_BYTES, "{many}");
+            assert!(bytes_of_output(rows, features) > rows * size_of::<Sum>());
+        }
     }
 }

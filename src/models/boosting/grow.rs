@@ -27,6 +27,8 @@ const WORTH_A_THREAD: usize = 1 << 15;
 pub(crate) const FEW: usize = 1 << 11;
 /// Histograms that are kept to be written over.
 const FREE: usize = 2;
+/// Sums of a histogram that is worth keeping for the next tree: to count a larger one takes longer than to allocate it.
+const KEPT_WIDTH: usize = 1 << 12;
 
 /// What does not change from tree to tree.
 #[derive(Debug, Clone, Copy)]
@@ -101,6 +103,17 @@ impl Space {
         self.layout = Some((features.to_vec(), Arc::clone(&layout)));
         layout
     }
+
+    /// Leaves little until the next tree: there is a space for each output of a round.
+    fn rest(&mut self, width: usize) {
+        self.free.truncate(if width <= KEPT_WIDTH { FREE } else { 0 });
+    }
+}
+
+/// Bytes of the space of a tree over so many rows, at most, between two trees; but for a few histograms of little width.
+pub(crate) fn space_bytes(rows: usize, features: usize) -> usize {
+    let slots = if rows <= FEW { features.saturating_mul(size_of::<u16>()) } else { 0 };
+    rows.saturating_mul(slots.saturating_add(size_of::<u32>()))
 }
 
 /// One tree that is being grown.
@@ -155,6 +168,7 @@ impl Growing<'_> {
             turns.extend(turn(&self.open, leaf));
             turns.extend(turn(&self.open, right));
         }
+        self.space.rest(self.layout.width());
         let leaves = self.open.into_iter().map(|open| GrownLeaf { output: open.output, rows: open.rows }).collect();
         Grown { nodes: self.nodes, leaves, rows: self.rows }
     }
