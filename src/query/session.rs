@@ -9,7 +9,7 @@ use super::parameters::Parameters;
 use super::pool::{ProcessPool, soft};
 use super::predict::{ModelFunction, Models};
 use super::sql::{FeatureSql, explain};
-use super::window::{Eviction, SlidingWindows, masked};
+use super::window::{Eviction, SlidingWindows, masked, unclaimed};
 use crate::error::{Error, Result};
 use crate::interval::Interval;
 use crate::memory::Budget;
@@ -279,7 +279,8 @@ impl Session {
         if !self.sliding_windows {
             return state.query_planner().create_physical_plan(optimized, &state).await;
         }
-        state.query_planner().create_physical_plan(&masked(optimized.clone())?, &state).await
+        let plan = unclaimed(masked(optimized.clone())?)?;
+        state.query_planner().create_physical_plan(&plan, &state).await
     }
 
     async fn logical(&self, sql: &FeatureSql, statement: AnyStatement) -> Result<LogicalPlan> {

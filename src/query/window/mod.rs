@@ -37,8 +37,10 @@ mod steps;
 mod stock;
 mod stream;
 mod sums;
+mod unclaimed;
 mod whole;
 
 pub(super) use masks::masked;
 pub(super) use rule::SlidingWindows;
 pub(super) use stream::Eviction;
+pub(super) use unclaimed::unclaimed;

@@ -187,3 +187,30 @@ async fn so_are_keys_that_a_distance_does_not_move() {
     assert_eq!(found["n"].null_count(), 0);
     assert_eq!(found["key"].as_primitive::<Float64Type>().null_count() as i64, ROWS / 3);
 }
+
+/// A count goes down again where the keys end, and NULL may be the first of the largest values: what is sorted by them
+/// has to be sorted, though DataFusion says that it is.
+#[tokio::test]
+async fn rows_are_sorted_by_a_window_that_counts() {
+    let windows = [
+        "count(tick) OVER (ORDER BY tick RANGE BETWEEN 10 PRECEDING AND 5 PRECEDING)",
+        "count(tick) OVER (ORDER BY tick ROWS BETWEEN 3 PRECEDING AND CURRENT ROW)",
+        "count(tick) OVER (PARTITION BY tick ORDER BY id ROWS 1 PRECEDING)",
+        "max(tick) OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING)",
+        "max(tick) OVER (ORDER BY tick ROWS BETWEEN 5 PRECEDING AND 2 PRECEDING)",
+        "min(tick) OVER (ORDER BY tick ROWS BETWEEN 1 PRECEDING AND UNBOUNDED FOLLOWING)",
+    ];
+    for (window, threads) in windows.into_iter().flat_map(|window| [(window, 1), (window, 3)]) {
+        let all = format!("SELECT {window} AS n FROM t WHERE id % 50 < 12");
+        for sql in [format!("{all} ORDER BY n"), format!("SELECT n FROM ({all}) ORDER BY n LIMIT 100")] {
+            let session = open(true, threads);
+            let found = ask(&session, &sql).await.unwrap();
+            let found: Vec<Option<i64>> = found["n"].as_primitive::<Int64Type>().iter().collect();
+            let mut wanted: Vec<Option<i64>> =
+                ask(&session, &all).await.unwrap()["n"].as_primitive::<Int64Type>().iter().collect();
+            wanted.sort_by_key(|n| (n.is_none(), *n));
+            wanted.truncate(found.len());
+            assert_eq!(found, wanted, "{sql}");
+        }
+    }
+}
