@@ -6,6 +6,7 @@ use super::score::{ScoreOptions, score_in};
 use super::train::{CHAMPION, TrainOptions, Trained, train};
 use super::{Engine, GateOutcome};
 use crate::error::{Error, ErrorKind};
+use crate::memory::trim;
 use crate::plan::Plan;
 use crate::registry::Registry;
 
@@ -49,6 +50,9 @@ pub async fn run(engine: &Engine, plan: &Plan, options: RunOptions) -> RunOutcom
         }
     }
     let (training, trained) = outcome;
+    if trained.is_some() {
+        trim();
+    }
     let recorded = engine.record(plan, "run", async |run| {
         if let Some(training) = &training {
             run.receipt.gates = training.gates.clone();

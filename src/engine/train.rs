@@ -127,8 +127,8 @@ impl Training<'_> {
         };
         run.steps.begin("register");
         let registered = self.registry.register(&artifact, predictor, &golden).await?;
-        trim();
         if !registered.is_new {
+            trim();
             let before = &registered.version;
             same_as_before(&self.registry.load(&before.model, before.version).await?, &registered)?;
         }
@@ -170,17 +170,18 @@ impl Training<'_> {
         gate::against(self.engine, self.plan, candidate, rows, &champion).await
     }
 
-    /// Makes the model the challenger, unless it has been that before.
+    /// Makes the model, which was registered or loaded, the challenger, unless it has been that before.
     async fn challenge(&self, run: &Run, version: &ModelVersion) -> Result<()> {
         let challengers = self.registry.history(&version.model, CHALLENGER).await?;
         if !challengers.iter().any(|record| record.version == version.version) {
             let change = self.engine.change("trained", Some(&run.receipt.run_id), serde_json::Value::Null);
-            self.registry.promote(&version.model, CHALLENGER, version.version, &change, None).await?;
+            self.registry.promote_loaded(&version.model, CHALLENGER, version.version, &change, None).await?;
         }
         Ok(())
     }
 
-    /// Tells of the gate, and makes the model the champion where the gate and the options let it.
+    /// Tells of the gate, and makes the model, which was registered or loaded, the champion where the gate and the
+    /// options let it.
     /// Without a finding it is the champion already.
     async fn announce(
         &self,
@@ -198,7 +199,7 @@ impl Training<'_> {
         if gate.passed && !is_champion && (champion.is_none() || self.options.promote) {
             let seen = champion.map_or(0, |record| record.sequence);
             let change = self.engine.change(&gate.why, Some(&run.receipt.run_id), run.receipt.gates.clone());
-            self.registry.promote(&version.model, CHAMPION, version.version, &change, Some(seen)).await?;
+            self.registry.promote_loaded(&version.model, CHAMPION, version.version, &change, Some(seen)).await?;
         }
         let used = ModelUsed { name: version.model.clone(), version: version.version, sha256: version.sha256.clone() };
         run.receipt.model = Some(used);

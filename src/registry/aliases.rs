@@ -147,8 +147,24 @@ impl Registry {
         change: &Change,
         seen: Option<u64>,
     ) -> Result<u64> {
-        let log = self.alias_log(model, alias)?;
+        check_alias(alias)?;
         self.load(model, version).await?;
+        self.promote_loaded(model, alias, version, change, seen).await
+    }
+
+    /// [`promote`](Self::promote) of a version that the caller has just registered or loaded, without loading it again.
+    ///
+    /// # Errors
+    /// As [`promote`](Self::promote), but for those of loading.
+    pub async fn promote_loaded(
+        &self,
+        model: &str,
+        alias: &str,
+        version: u64,
+        change: &Change,
+        seen: Option<u64>,
+    ) -> Result<u64> {
+        let log = self.alias_log(model, alias)?;
         let mut ruling = 0;
         let written = log::append(&log, |next, latest| {
             let latest = latest.map(|bytes| read(model, alias, next - 1, bytes)).transpose()?;

@@ -62,10 +62,9 @@ impl Registry {
 
     /// Makes a new version of the model, or gives the one that was trained from the same inputs.
     ///
-    /// `rows` are some rows of the training query; up to 16 become golden predictions. Before
-    /// anything is written the model is loaded from the bytes that will be, and the predictor that was given is
-    /// gone, so that a large one is not there twice. A lost race takes the next number; a crash leaves no version
-    /// behind.
+    /// `rows` are some rows of the training query; up to 16 become golden predictions. Before there is a version, its
+    /// model is loaded from the bytes that are written, and the predictor that was given is gone, so that a large one
+    /// is not there twice. A lost race takes the next number; a crash leaves no version behind.
     ///
     /// # Errors
     /// `usage` for a name that cannot be one; `check` and `verification` for a model that does not
@@ -83,9 +82,10 @@ impl Registry {
         let payload_sha256 = payload.sha256.clone();
         let encoded = files::seal(artifact, &golden, (bytes, payload))?;
         let written = files::describe(model, 0, &encoded.artifact)?;
-        self.verify(written, encoded.payload.clone()).await?;
         let first = numbers.last().map_or(1, |latest| latest + 1);
+        let mut check = Some(self.load_bytes(written, encoded.payload.clone()));
         for version in (first..).take(TRIES) {
+            self.stage(model, version, &encoded, check.take()).await?;
             if let Some((described, is_new)) = self.write(model, version, &encoded).await? {
                 self.complete(&described).await?;
                 return Ok(Registered { version: described.version, is_new, payload_sha256 });
@@ -94,13 +94,33 @@ impl Registry {
         Err(Error::conflict("other registrations were always faster").with("model", model))
     }
 
-    /// Writes one version, or gives the one that somebody else has written of the same training, and tells which;
+    /// Writes the payload of a version, and meanwhile makes sure of it, where that is still to be done: without an
+    /// artifact that names it, it is none.
+    async fn stage(
+        &self,
+        model: &str,
+        version: u64,
+        encoded: &Encoded,
+        check: Option<impl Future<Output = Result<LoadedModel>>>,
+    ) -> Result<()> {
+        let folder = self.version_folder(model, version)?;
+        let file = folder.join(&encoded.payload_file);
+        // Its name is its content: writing it over itself changes nothing, and mends a broken leftover.
+        let put = file.put(encoded.payload.clone());
+        let Some(check) = check else { return put.await };
+        let (put, checked) = futures::join!(put, async { check.await.map(drop) });
+        // Where an artifact is there by now, the file may be its payload.
+        if checked.is_err() && folder.join(ARTIFACT).head().await?.is_none() {
+            file.delete().await?;
+        }
+        checked.and(put)
+    }
+
+    /// Names a payload that was written as one version, or gives the one that somebody else has written of the same training, and tells which;
     /// `None` where the number went to another training.
     async fn write(&self, model: &str, version: u64, encoded: &Encoded) -> Result<Option<(Described, bool)>> {
         let folder = self.version_folder(model, version)?;
         let ours = folder.join(&encoded.payload_file);
-        // Its name is its content: writing it over itself changes nothing, and mends a broken leftover.
-        ours.put(encoded.payload.clone()).await?;
         let put = folder.join(ARTIFACT).put_if_absent(encoded.artifact.clone()).await?;
         let mine = files::describe(model, version, &encoded.artifact)?;
         if put == Put::Created {
@@ -224,11 +244,11 @@ impl Registry {
                 .with("file", &file)
                 .hint("restore it from a backup, or train the model again")
         })?;
-        self.verify(described, payload).await
+        self.load_bytes(described, payload).await
     }
 
-    /// Loads a version from its bytes.
-    async fn verify(&self, described: Described, payload: Bytes) -> Result<LoadedModel> {
+    /// Verifies the bytes of a version, and makes a model of them.
+    async fn load_bytes(&self, described: Described, payload: Bytes) -> Result<LoadedModel> {
         let ModelVersion { model, version, .. } = described.version.clone();
         let loaded = self.compute(move || files::load(described, &payload)).await;
         loaded.at("version", version).at("model", model)
