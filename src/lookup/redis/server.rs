@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Server {
     /// Where it is, and who asks.
     pub address: Address,
-    tls: Option<Tls>,
+    tls: Option<Mutex<Arc<Tls>>>,
     topology: Mutex<Topology>,
     has_answered: AtomicBool,
     /// Connections that nobody uses just now.
@@ -62,7 +62,7 @@ impl Server {
         if let Some(known) = locked(&OPEN).get(&address) {
             return Ok(Arc::clone(known));
         }
-        let tls = Tls::of(&address)?;
+        let tls = Tls::of(&address)?.map(|tls| Mutex::new(Arc::new(tls)));
         let server = Arc::new(Self {
             tls,
             topology: Mutex::default(),
@@ -114,7 +114,8 @@ impl Server {
     /// A connection to a node.
     pub fn link(&self, node: &Node) -> Result<Link, Broken> {
         let Address { login, database, timeout, .. } = &self.address;
-        let opening = Opening { login, database: *database, tls: self.tls.as_ref(), timeout: *timeout };
+        let tls = self.renewed_tls();
+        let opening = Opening { login, database: *database, tls: tls.as_deref(), timeout: *timeout };
         let link = Link::open(node, opening)?;
         self.has_answered.store(true, Ordering::Relaxed);
         Ok(link)
@@ -123,7 +124,8 @@ impl Server {
     /// Asks a sentinel which server is the primary.
     pub fn ask_sentinel(&self, sentinels: &Sentinels, sentinel: &Node) -> Result<Node, Broken> {
         let timeout = self.address.timeout.min(sentinel::TIMEOUT);
-        let opening = Opening { login: &sentinels.login, database: 0, tls: self.tls.as_ref(), timeout };
+        let tls = self.renewed_tls();
+        let opening = Opening { login: &sentinels.login, database: 0, tls: tls.as_deref(), timeout };
         let mut link = Link::open(sentinel, opening).map_err(sentinel::not_admitted)?;
         self.has_answered.store(true, Ordering::Relaxed);
         sentinel::master(&mut link, &sentinels.master, sentinel)
@@ -134,9 +136,20 @@ impl Server {
         *locked(&self.topology) = Topology { is_known: true, master: Some(master), ..Topology::default() };
     }
 
-    /// How connections are secured, if they are.
-    pub fn tls(&self) -> Option<&Tls> {
-        self.tls.as_ref()
+    /// How the last connection was secured, if it was.
+    pub fn tls(&self) -> Option<Arc<Tls>> {
+        self.tls.as_ref().map(|tls| Arc::clone(&locked(tls)))
+    }
+
+    /// How a new connection is secured: as the files say now, or as they said before where they are of no use.
+    fn renewed_tls(&self) -> Option<Arc<Tls>> {
+        let mut tls = locked(self.tls.as_ref()?);
+        match tls.renewed(&self.address) {
+            Ok(Some(renewed)) => *tls = Arc::new(renewed),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "the certificates that were read before are used"),
+        }
+        Some(Arc::clone(&tls))
     }
 
     /// How long to go on trying.

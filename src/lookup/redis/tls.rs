@@ -20,8 +20,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How connections to a server are secured.
 pub struct Tls {
+    files: Files,
     config: Arc<ClientConfig>,
     shown: Arc<Shown>,
+}
+
+/// What the files say that an address names.
+#[derive(PartialEq, Eq)]
+struct Files {
+    /// The authorities.
+    authorities: Option<Vec<u8>>,
+    /// The client's certificate and its key.
+    identity: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 /// What is shown to a server that asks who connects.
@@ -52,15 +62,36 @@ impl Tls {
         if !address.is_tls {
             return Ok(None);
         }
+        Self::new(address, Files::read(address)?).map(Some)
+    }
+
+    /// What the address asks for now, where its files have changed.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn renewed(&self, address: &Address) -> Result<Option<Self>> {
+        let files = Files::read(address)?;
+        if files == self.files { Ok(None) } else { Self::new(address, files).map(Some) }
+    }
+
+    fn new(address: &Address, files: Files) -> Result<Self> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let roots = trusted(address.ca.as_deref())?;
-        let certificate = address.identity.as_ref().map(|identity| certified(identity, &provider)).transpose()?;
-        let shown = Arc::new(Shown { certificate: certificate.map(Arc::new), is_asked: AtomicBool::new(false) });
+        let roots = match (&address.ca, &files.authorities) {
+            (Some(file), Some(pem)) => trusted(file, pem)?,
+            _ => trusted_here()?,
+        };
+        let certificate = match (&address.identity, &files.identity) {
+            (Some(identity), Some((certificate, key))) => {
+                Some(Arc::new(certified(identity, certificate, key, &provider)?))
+            }
+            _ => None,
+        };
+        let shown = Arc::new(Shown { certificate, is_asked: AtomicBool::new(false) });
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|source| Error::failed("TLS cannot be used").because(source))?;
         let config = config.with_root_certificates(roots).with_client_cert_resolver(Arc::clone(&shown) as _);
-        Ok(Some(Self { config: Arc::new(config), shown }))
+        Ok(Self { files, config: Arc::new(config), shown })
     }
 
     /// Whether a server has asked for a certificate.
@@ -169,28 +200,55 @@ pub fn last_words(stream: &mut StreamOwned<ClientConnection, TcpStream>) -> Opti
     }
 }
 
-fn trusted(ca: Option<&Path>) -> Result<RootCertStore> {
+impl Files {
+    fn read(address: &Address) -> Result<Self> {
+        let read = |file: &Path, wrong: fn(&Path, &str) -> Error| {
+            std::fs::read(file).map_err(|source| wrong(file, "cannot be read").because(source))
+        };
+        let authorities = address.ca.as_deref().map(|file| read(file, wrong_authorities)).transpose()?;
+        let identity = address.identity.as_ref().map(|Identity { certificate, key }| {
+            Ok::<_, Error>((read(certificate, wrong_certificate)?, read(key, wrong_key)?))
+        });
+        Ok(Self { authorities, identity: identity.transpose()? })
+    }
+}
+
+fn wrong_authorities(file: &Path, what: &str) -> Error {
+    Error::usage(format!("the file of authorities {what}")).with("ca", file.display())
+}
+
+fn wrong_certificate(file: &Path, what: &str) -> Error {
+    Error::usage(format!("the file of the client certificate {what}")).with("cert", file.display())
+}
+
+fn wrong_key(file: &Path, what: &str) -> Error {
+    Error::usage(format!("the file of the client key {what}")).with("key", file.display())
+}
+
+/// The system's authorities.
+fn trusted_here() -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
-    let Some(file) = ca else {
-        // Some certificates of a system may be damaged: the others are trusted all the same.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if roots.is_empty() {
-            return Err(Error::failed("this system has no trusted authorities")
-                .hint("install its ca-certificates, or name a file: ?ca=FILE in the URL, or LAKEMILL_REDIS_CA"));
-        }
-        return Ok(roots);
-    };
-    let wrong = |what: &str| Error::usage(format!("the file of authorities {what}")).with("ca", file.display());
-    for certificate in certificates(file, &wrong)? {
-        roots.add(certificate).map_err(|source| wrong("is damaged").because(source))?;
+    // Some certificates of a system may be damaged: the others are trusted all the same.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err(Error::failed("this system has no trusted authorities")
+            .hint("install its ca-certificates, or name a file: ?ca=FILE in the URL, or LAKEMILL_REDIS_CA"));
+    }
+    Ok(roots)
+}
+
+/// The authorities in a file.
+fn trusted(file: &Path, pem: &[u8]) -> Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem, &|what| wrong_authorities(file, what))? {
+        roots.add(certificate).map_err(|source| wrong_authorities(file, "is damaged").because(source))?;
     }
     Ok(roots)
 }
 
 /// The certificates in a PEM file: one at least.
-fn certificates(file: &Path, wrong: &dyn Fn(&str) -> Error) -> Result<Vec<CertificateDer<'static>>> {
-    let pem = std::fs::read(file).map_err(|source| wrong("cannot be read").because(source))?;
-    let found: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem)
+fn certificates(pem: &[u8], wrong: &dyn Fn(&str) -> Error) -> Result<Vec<CertificateDer<'static>>> {
+    let found: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(pem)
         .collect::<std::result::Result<_, _>>()
         .map_err(|source| wrong("is damaged").because(source))?;
     if found.is_empty() {
@@ -200,16 +258,11 @@ fn certificates(file: &Path, wrong: &dyn Fn(&str) -> Error) -> Result<Vec<Certif
 }
 
 /// A certificate with its key. Nothing of the key gets into an error.
-fn certified(identity: &Identity, provider: &CryptoProvider) -> Result<CertifiedKey> {
-    let wrong = |what: &str| {
-        Error::usage(format!("the file of the client certificate {what}")).with("cert", identity.certificate.display())
-    };
-    let chain = certificates(&identity.certificate, &wrong)?;
-    let wrong =
-        |what: &str| Error::usage(format!("the file of the client key {what}")).with("key", identity.key.display());
-    let pem = std::fs::read(&identity.key).map_err(|source| wrong("cannot be read").because(source))?;
-    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
-        wrong("holds no private key").hint("it has to be PEM (PKCS#8, PKCS#1 or SEC1), and not encrypted")
+fn certified(identity: &Identity, certificate: &[u8], key: &[u8], provider: &CryptoProvider) -> Result<CertifiedKey> {
+    let chain = certificates(certificate, &|what| wrong_certificate(&identity.certificate, what))?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| {
+        wrong_key(&identity.key, "holds no private key")
+            .hint("it has to be PEM (PKCS#8, PKCS#1 or SEC1), and not encrypted")
     })?;
     CertifiedKey::from_der(chain, key, provider).map_err(|source| match source {
         rustls::Error::InconsistentKeys(_) => Error::usage("the client certificate and its key do not belong together")

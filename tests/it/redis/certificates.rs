@@ -91,6 +91,27 @@ fn a_server_admits_whom_its_authority_has_signed_and_says_so_to_others() {
     }
 }
 
+/// A process that runs on takes what was renewed; half-written files change nothing.
+#[test]
+fn renewed_files_count_for_the_next_connection() {
+    let files = Files::new();
+    files.sign("mine", |params| params.not_after = date_time_ymd(2020, 1, 1));
+    let Some((mut server, url)) = files.server("yes", "TLSv1.3") else { return };
+    let table = table(&(url + &files.named("mine")));
+    let message = "the Redis server refuses the client certificate";
+    refused(store().current(&table), ErrorKind::Failed, message);
+    files.sign("mine", |_| {});
+    publish(&table, "a", &rows(100, 1)).unwrap();
+    std::fs::write(files.path("mine.key"), "half").unwrap();
+    // Which ends all connections, and keeps nothing.
+    server.restart();
+    publish(&table, "b", &rows(100, 2)).unwrap();
+    assert_eq!(contents(&*reader(&table)), rows(100, 2));
+    files.sign("mine", |params| params.not_after = date_time_ymd(2020, 1, 1));
+    server.restart();
+    refused(store().current(&table), ErrorKind::Failed, message);
+}
+
 #[test]
 fn a_server_that_takes_both_is_told_of_by_doctor() {
     let files = Files::new();
