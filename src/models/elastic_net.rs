@@ -25,13 +25,17 @@ pub struct ElasticNet;
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct ElasticNetParams {
-    /// Strength of both penalties, on standardised features; above 0.
+    /// Strength of both penalties, on standardised features.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     alpha: f64,
     /// Share of the L1 penalty: 0 is ridge, 1 is the lasso.
+    #[schemars(range(min = 0, max = 1))]
     l1_ratio: f64,
     /// Passes over the features before the fit is given up.
+    #[schemars(range(min = 2))]
     max_iterations: u32,
     /// The duality gap at which the fit ends, relative to the labels' sum of squares.
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     tolerance: f64,
 }
 

@@ -1,7 +1,7 @@
 //! Random forests and extremely randomised trees.
 //!
-//! smartcore grows them, unless `library = "lakemill"` asks for random forests on bins (`bagging`): these take a quarter
-//! of the time, but rank rare positives less well.
+//! smartcore grows them, unless `library = "lakemill"` asks for random forests on bins (`bagging`): these take less
+//! than a third of the time, but rank rare positives less well.
 //!
 //! In smartcore everything is grown by smartcore's *regressors*: for labels of 0 and 1 the squared error is half the
 //! Gini impurity, so the splits are those of a classifier, and the leaf means are probabilities.
@@ -75,7 +75,7 @@ impl MaxFeatures {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Library {
-    /// Lakemill, on features cut into at most 255 bins: four times as fast, less exact.
+    /// Lakemill, on features cut into at most 255 bins: three times as fast, less exact.
     Lakemill,
     /// smartcore, on the values themselves.
     #[default]
@@ -86,11 +86,14 @@ enum Library {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct ForestParams {
-    /// The number of trees (for each class, where there are several); 1 to 10000.
+    /// The number of trees (for each class, where there are several).
+    #[schemars(range(min = 1, max = 10_000))]
     trees: usize,
-    /// Splits from the root to a leaf, at most; 1 to 64.
+    /// Splits from the root to a leaf, at most.
+    #[schemars(range(min = 1, max = 64))]
     max_depth: u16,
     /// Rows that a leaf must have, counted as often as they were drawn.
+    #[schemars(range(min = 1))]
     min_samples_leaf: usize,
     /// Features drawn for a split.
     max_features: MaxFeatures,
@@ -127,11 +130,14 @@ impl Checked for ForestParams {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct EnsembleParams {
-    /// The number of trees (for each class, where there are several); 1 to 10000.
+    /// The number of trees (for each class, where there are several).
+    #[schemars(range(min = 1, max = 10_000))]
     trees: usize,
-    /// Splits from the root to a leaf, at most; 1 to 64.
+    /// Splits from the root to a leaf, at most.
+    #[schemars(range(min = 1, max = 64))]
     max_depth: u16,
     /// Rows that a leaf must have.
+    #[schemars(range(min = 1))]
     min_samples_leaf: usize,
     /// Features drawn for a split.
     max_features: MaxFeatures,

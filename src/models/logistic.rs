@@ -34,9 +34,11 @@ pub struct LogisticRegression;
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct LogisticParams {
-    /// Inverse strength of the L2 penalty, on standardised features; above 0.
+    /// Inverse strength of the L2 penalty, on standardised features.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     c: f64,
     /// Steps before the fit is given up.
+    #[schemars(range(min = 1))]
     max_iterations: u32,
 }
 

@@ -281,3 +281,36 @@ fn extreme_numbers_do_not_panic() {
         }
     }
 }
+
+/// What the schema says of a number is what the algorithm holds it to: an editor and `lakemill check` know all bounds.
+#[test]
+fn the_bounds_of_the_schema_are_those_of_the_algorithms() {
+    let mut seen = 0;
+    for algorithm in ALGORITHMS {
+        let schema = algorithm.params_schema().to_value();
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            let whole = property["type"] == "integer";
+            if !whole && property["type"] != "number" {
+                continue;
+            }
+            let takes = |value: f64| {
+                let value = if whole { json!(value as i64) } else { json!(value) };
+                algorithm.check_params(&params(json!({ name.as_str(): value }))).is_ok()
+            };
+            let step = if whole { 1.0 } else { 1e-12 };
+            let bound = |key: &str| property[key].as_f64();
+            for (key, outside) in [("minimum", -step), ("maximum", step)] {
+                let Some(bound) = bound(key) else { continue };
+                assert!(takes(bound) && !takes(bound + outside), "{} {name} {key}", algorithm.name());
+                seen += 1;
+            }
+            for (key, inside) in [("exclusiveMinimum", step), ("exclusiveMaximum", -step)] {
+                let Some(bound) = bound(key) else { continue };
+                assert!(takes(bound + inside) && !takes(bound), "{} {name} {key}", algorithm.name());
+                seen += 1;
+            }
+            assert!(["minimum", "exclusiveMinimum"].into_iter().any(|key| bound(key).is_some()), "{name}");
+        }
+    }
+    assert!(seen > 30, "{seen}");
+}

@@ -187,7 +187,13 @@ fn what_cannot_be_searched_is_told_by_check_and_by_training() {
     let text = told(&space("leafs = [7]"));
     assert!(text.contains("has no parameter `leafs`") && text.contains("did you mean `leaves`?"), "{text}");
     let text = told(&space("subsample = [0.5, 1.5]"));
-    assert!(text.contains("`subsample`: must be above 0 and at most 1") && text.contains("^^^"), "{text}");
+    assert!(text.contains("space.subsample` must be at most 1") && text.contains("^^^"), "{text}");
+    let place = boosting("");
+    let wrong = ["early_stopping_rounds=0", "validation=0.7", "l2=-1", "subsample=0"];
+    let wrong = wrong.map(|set| ["--set".to_owned(), format!("model.params.{set}")]).concat();
+    let args: Vec<&str> = ["check", "job.toml"].into_iter().chain(wrong.iter().map(String::as_str)).collect();
+    let text = call(&place, &args).expect(2).stderr;
+    assert!(text.contains("4 mistakes") && text.contains("must be more than 0, found 0"), "{text}");
     // Values that are fine each, and not together.
     let text = told(&space("objective = [\"squared\", \"absolute\"]\nmonotone = [{}, { tx_amount = 1 }]"));
     assert!(text.contains("monotone constraints cannot be held") && text.contains("in the setting"), "{text}");

@@ -28,46 +28,63 @@ pub(super) enum Objective {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct BoostingParams {
-    /// Rounds of boosting: trees (for each class, where there are several); 1 to 100000.
+    /// Rounds of boosting: trees (for each class, where there are several).
+    #[schemars(range(min = 1, max = 100_000))]
     pub trees: usize,
-    /// By how much each tree's outputs are multiplied; above 0, at most 1.
+    /// By how much each tree's outputs are multiplied.
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub learning_rate: f64,
-    /// Leaves of a tree, at most; 2 to 65536.
+    /// Leaves of a tree, at most.
+    #[schemars(range(min = 2, max = 65_536))]
     pub leaves: usize,
-    /// Splits from the root to a leaf, at most; 1 to 1000.
+    /// Splits from the root to a leaf, at most.
+    #[schemars(range(min = 1, max = 1000))]
     pub max_depth: u32,
     /// Rows that a leaf must have.
+    #[schemars(range(min = 1))]
     pub min_samples_leaf: u64,
     /// The sum of hessians that a leaf must have.
+    #[schemars(range(min = 0))]
     pub min_child_weight: f64,
     /// L1 penalty on leaf outputs.
+    #[schemars(range(min = 0))]
     pub l1: f64,
     /// L2 penalty on leaf outputs.
+    #[schemars(range(min = 0))]
     pub l2: f64,
     /// The least gain for which a leaf is split.
+    #[schemars(range(min = 0))]
     pub min_split_gain: f64,
-    /// The share of rows, drawn anew each round, that its trees are grown on; above 0, at most 1.
+    /// The share of rows, drawn anew each round, that its trees are grown on.
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub subsample: f64,
-    /// The share of features, drawn anew for each tree, that it may split by; above 0, at most 1.
+    /// The share of features, drawn anew for each tree, that it may split by.
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub colsample: f64,
     /// What is minimised.
     pub objective: Objective,
-    /// The quantile that `objective = "quantile"` predicts; between 0 and 1.
+    /// The quantile that `objective = "quantile"` predicts.
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub alpha: f64,
     /// Features with which predictions may only rise (1) or only fall (-1): `{ amount = 1 }`.
     pub monotone: BTreeMap<String, i8>,
     /// The share of training rows, the latest in time, that are kept from the trees and watched: training
     /// ends when their loss has not fallen for `early_stopping_rounds`, with the best round. 0: none.
+    #[schemars(range(min = 0, max = 0.5))]
     pub validation: f64,
     /// Rounds without a better loss of the watched rows, after which training ends.
+    #[schemars(range(min = 1))]
     pub early_stopping_rounds: usize,
     /// Categories with at most so many levels are split one against the rest.
     pub max_cat_to_onehot: usize,
     /// Levels on one side of a split by category, at most.
+    #[schemars(range(min = 1))]
     pub max_cat_threshold: usize,
     /// Levels with fewer rows are left out of splits by category; also smooths their order.
+    #[schemars(range(min = 0))]
     pub cat_smooth: f64,
     /// L2 penalty that is added for splits by category.
+    #[schemars(range(min = 0))]
     pub cat_l2: f64,
     /// Rows of a group of levels.
     pub min_data_per_group: u64,

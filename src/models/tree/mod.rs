@@ -52,11 +52,14 @@ enum Library {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct TreeParams {
-    /// Questions from the root to a leaf, at most; 1 to 64.
+    /// Questions from the root to a leaf, at most.
+    #[schemars(range(min = 1, max = 64))]
     max_depth: u32,
     /// The total weight that a leaf must have; without weights, its rows.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     min_leaf_weight: f64,
     /// The least fall of the Gini impurity for which a node is split.
+    #[schemars(range(min = 1e-9), extend("exclusiveMaximum" = 1))]
     min_impurity_decrease: f64,
     /// Who finds the splits.
     library: Library,
