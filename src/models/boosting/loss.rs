@@ -161,8 +161,9 @@ fn softplus(score: f64) -> f64 {
 }
 
 /// The value below which a share `alpha` of the weight lies; halfway to the next one where that is exactly so.
-/// A weight of 2 is the value twice.
+/// A weight of 2 is the value twice, and of 0 not at all.
 pub(super) fn quantile(mut values: Vec<(f64, f64)>, alpha: f64) -> f64 {
+    values.retain(|(_, weight)| *weight > 0.0);
     values.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
     let total: f64 = values.iter().map(|(_, weight)| weight).sum();
     let (wanted, mut below) = (alpha * total, 0.0);
@@ -243,6 +244,7 @@ mod tests {
         assert_eq!(quantile(values([1.0, 5.0, 1.0, 1.0]), 0.5), 1.0);
         assert_eq!(quantile(values([0.1; 4]), 0.75), 6.5);
         assert_eq!(quantile(vec![], 0.5), 0.0);
+        assert_eq!(quantile(vec![(0.0, 1.0), (1.0, 0.0), (100.0, 1.0)], 0.5), 50.0);
         let twice: Vec<(f64, f64)> = [3.0, 3.0, 1.0, 2.0, 10.0].into_iter().map(|value| (value, 1.0)).collect();
         for alpha in [0.1, 0.4, 0.5, 0.8, 0.9] {
             assert_eq!(quantile(values([2.0, 1.0, 1.0, 1.0]), alpha), quantile(twice.clone(), alpha));
