@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub(super) const ARTIFACT: &str = "artifact.json";
 /// The card's file.
 pub(super) const CARD: &str = "card.md";
-/// No artifact is larger: levels of categories are limited, and rows are not in it.
+/// No artifact is larger: rows are not in it, and categories that take more are refused.
 pub(super) const LARGEST_ARTIFACT_BYTES: u64 = 64 << 20;
 /// How much of the payload's hash is in its name: enough that two payloads never share one.
 const NAME_DIGITS: usize = 16;
@@ -122,8 +122,17 @@ pub(super) fn encode(predictor: Predictor) -> Result<(Bytes, Payload)> {
 }
 
 /// The files of a model whose payload is encoded.
+///
+/// # Errors
+/// `check` where the artifact would be too large to be read again.
 pub(super) fn seal(artifact: &Artifact, golden: &Golden, (bytes, payload): (Bytes, Payload)) -> Result<Encoded> {
     let sealed = sealed::seal(&Writing { payload: &payload, artifact, golden })?;
+    if sealed.len() as u64 > LARGEST_ARTIFACT_BYTES {
+        return Err(Error::check("what describes the model is larger than it can be")
+            .with("bytes", sealed.len())
+            .with("limit", LARGEST_ARTIFACT_BYTES)
+            .hint("lower encoder.max_categories, shorten long texts in the SQL, or learn fewer segments"));
+    }
     Ok(Encoded { artifact: sealed.into(), payload: bytes, payload_file: payload.file })
 }
 

@@ -81,8 +81,8 @@ impl Registry {
         let (bytes, payload) = self.compute(move || files::encode(predictor)).await?;
         let payload_sha256 = payload.sha256.clone();
         let encoded = files::seal(artifact, &golden, (bytes, payload))?;
-        let written = files::describe(model, 0, &encoded.artifact)?;
         let first = numbers.last().map_or(1, |latest| latest + 1);
+        let written = files::describe(model, first, &encoded.artifact)?;
         let mut check = Some(self.load_bytes(written, encoded.payload.clone()));
         for version in (first..).take(TRIES) {
             self.stage(model, version, &encoded, check.take()).await?;
@@ -110,8 +110,9 @@ impl Registry {
         let Some(check) = check else { return put.await };
         let (put, checked) = futures::join!(put, async { check.await.map(drop) });
         // Where an artifact is there by now, the file may be its payload.
-        if checked.is_err() && folder.join(ARTIFACT).head().await?.is_none() {
-            file.delete().await?;
+        if checked.is_err() && matches!(folder.join(ARTIFACT).head().await, Ok(None)) {
+            // Why the model was refused says more than why this fails; what stays is no version.
+            let _ = file.delete().await;
         }
         checked.and(put)
     }

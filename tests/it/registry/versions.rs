@@ -184,11 +184,13 @@ async fn a_model_that_does_not_fit_itself_is_never_written() {
     wrong_classes.artifact.classes.pop();
     let mut wrong_name = Trained::new("card_fraud", "a");
     wrong_name.artifact.model = "../card_fraud".to_owned();
+    let mut too_large = Trained::new("card_fraud", "a");
+    too_large.artifact.job = serde_json::Value::String("x".repeat(65 << 20));
     let mut rejected_rows = Trained::new("card_fraud", "a");
     rejected_rows.rows = rejected_rows.rows.slice(0, 1);
     let mut other_rows = Trained::new("card_fraud", "a");
     other_rows.rows = other_rows.rows.project(&[0, 1, 2]).unwrap();
-    for trained in [wrong_task, wrong_classes, wrong_name, rejected_rows, other_rows] {
+    for trained in [wrong_task, wrong_classes, wrong_name, too_large, rejected_rows, other_rows] {
         assert!(register(&home.registry, &trained).await.is_err());
     }
     assert!(home.files().is_empty());
