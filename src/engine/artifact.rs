@@ -67,7 +67,7 @@ pub fn describe(plan: &Plan, windows: &Windows, fitted: &Fitted, fingerprint: St
 fn gains(fitted: &Fitted) -> Vec<FeatureGain> {
     let Some(gains) = &fitted.gains else { return Vec::new() };
     let total: f64 = gains.iter().sum();
-    let share = |gain: &f64| if total > 0.0 { gain / total } else { 0.0 };
+    let share = |gain: &f64| if total > 0.0 && total.is_finite() { gain / total } else { 0.0 };
     let names = fitted.encoder.feature_names().iter();
     let mut shares: Vec<FeatureGain> =
         names.zip(gains).map(|(name, gain)| FeatureGain { feature: name.clone(), share: share(gain) }).collect();

@@ -17,7 +17,7 @@ use std::fmt;
 pub enum ClassWeight {
     /// Each class counts the same in all: rows / (classes x rows of the class), as in scikit-learn.
     Balanced,
-    /// These weights, finite and not negative; a class that is not named weighs 1.
+    /// These weights, each 0 or between 1e-50 and 1e50; a class that is not named weighs 1.
     Table(BTreeMap<String, f64>),
 }
 
@@ -51,9 +51,9 @@ impl<'de> Deserialize<'de> for ClassWeight {
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<ClassWeight, M::Error> {
                 let mut weights = BTreeMap::new();
                 while let Some((class, weight)) = map.next_entry::<String, f64>()? {
-                    if !(weight.is_finite() && weight >= 0.0) {
+                    if !is_weight(weight) {
                         let found = de::Unexpected::Float(weight);
-                        return Err(de::Error::invalid_value(found, &"a weight that is finite and not negative"));
+                        return Err(de::Error::invalid_value(found, &WEIGHTS));
                     }
                     weights.insert(class, weight);
                 }
@@ -113,10 +113,18 @@ impl ClassWeight {
     }
 }
 
+/// What a weight may be.
+const WEIGHTS: &str = "0, or between 1e-50 and 1e50";
+
+/// Squares of sums of weights have to be numbers still.
+fn is_weight(weight: f64) -> bool {
+    weight == 0.0 || (1e-50..=1e50).contains(&weight)
+}
+
 /// Reads the weights of `rows` (numbered through all batches, in any order) from a numeric column.
 ///
 /// # Errors
-/// A check error that names the row of a weight that is null, NaN, infinite or negative.
+/// A check error that names the row of a weight that is null, NaN, negative, or beyond [`WEIGHTS`].
 pub fn sample_weights(batches: &[RecordBatch], name: &str, rows: &[usize]) -> Result<Vec<f64>> {
     let mut all = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
     for batch in batches {
@@ -130,10 +138,10 @@ pub fn sample_weights(batches: &[RecordBatch], name: &str, rows: &[usize]) -> Re
     }
     rows.iter()
         .map(|row| match all.get(*row) {
-            Some(weight) if weight.is_finite() && *weight >= 0.0 => Ok(*weight),
+            Some(weight) if is_weight(*weight) => Ok(*weight),
             Some(weight) => {
                 let found = if weight.is_nan() { "null or NaN".to_owned() } else { weight.to_string() };
-                Err(Error::check(format!("a weight must be finite and not negative, got {found}"))
+                Err(Error::check(format!("a weight must be {WEIGHTS}, got {found}"))
                     .with("column", name)
                     .with("row", row)
                     .hint("guard it in the SQL, e.g. COALESCE(weight, 1)"))
@@ -245,7 +253,7 @@ mod tests {
         };
         let good = column(vec![Some(0.0), Some(2.0), None]);
         assert_eq!(sample_weights(&good, "w", &[1, 0]).unwrap(), [2.0, 0.0]);
-        for bad in [None, Some(f64::NAN), Some(f64::INFINITY), Some(-0.5)] {
+        for bad in [None, Some(f64::NAN), Some(f64::INFINITY), Some(-0.5), Some(1e51), Some(1e-51)] {
             let error = sample_weights(&column(vec![Some(1.0), bad]), "w", &[0, 1]).unwrap_err();
             assert_eq!(error.context(), [("column", "w".to_owned()), ("row", "1".to_owned())]);
         }
