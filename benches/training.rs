@@ -78,6 +78,7 @@ fn fit(rows: &Rows) -> Predictor {
     let set = BinnedSet {
         bins: &BinnedBlock::of_block(&rows.block, bins).unwrap(),
         names: &[],
+        dropped: &[],
         labels: &rows.labels,
         weights: None,
         task: Task::Binary,

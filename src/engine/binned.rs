@@ -7,7 +7,7 @@ use super::matrix::MatrixWriter;
 use super::moments::{Moments, WatchedRows};
 use super::scored::{Key, ScoredRows, keys_of};
 use super::search::{Folds, Search, Searched};
-use super::segments::{Routed, Routes, RowLoss, bins_for};
+use super::segments::{Routed, Routes, RowLoss, RowsOf, bins_for};
 use super::spool::Spooled;
 use super::staged::{Part, Staged};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -101,7 +101,7 @@ pub fn fit_binned(recipe: &Recipe, staged: Staged, key: &[String], limit: Stream
     let recipe = chosen.as_ref().unwrap_or(recipe);
     let fitting = Fitting { recipe, encoder: &encoder, routes, limit };
     let samples = train.observed.samples.as_deref();
-    let rows = RowsOfFit { labels: &labels, samples, watched, segments };
+    let rows = RowsOfFit { of: RowsOf::Training, labels: &labels, samples, watched, segments };
     let (Learned { predictor, gains }, routed) = fitting.learn(&matrix, &rows)?;
     let folded = recipe.folds.map(|k| fitting.fit_folds(&matrix, &rows, k));
     drop(rows);
@@ -196,6 +196,7 @@ struct Fitting<'a> {
 
 /// What is known of the rows of a fit beside their features.
 struct RowsOfFit<'a> {
+    of: RowsOf,
     labels: &'a Labels,
     samples: Option<&'a [f64]>,
     watched: WatchedRows,
@@ -230,7 +231,7 @@ impl Fitting<'_> {
             let watched = watched.filter(|watched| watched.contains(&true));
             self.fit(&part, &labels, samples.as_deref(), watched.as_deref(), seed)
         };
-        let (learned, routed) = routes.fit(rule, segments, self.recipe.seed, learned, fit)?;
+        let (learned, routed) = routes.fit(rule, (segments, rows.of), self.recipe.seed, learned, fit)?;
         Ok((learned, Some(routed)))
     }
 
@@ -259,6 +260,7 @@ impl Fitting<'_> {
         let set = BinnedSet {
             bins: matrix,
             names: self.encoder.feature_names(),
+            dropped: &self.encoder.dropped(),
             labels: &labels.values,
             weights: weights.as_deref(),
             task: recipe.task,
@@ -308,6 +310,7 @@ impl Fitting<'_> {
         let set = BinnedSet {
             bins: matrix,
             names: self.encoder.feature_names(),
+            dropped: &self.encoder.dropped(),
             labels: &labels.values,
             weights: Some(&weights),
             task: recipe.task,
@@ -337,7 +340,7 @@ impl Fitting<'_> {
             let segments = all.segments.as_ref().map(|segments| segments.only(&rows));
             let part = self.picked(matrix, &rows)?;
             drop(rows);
-            let own = RowsOfFit { labels: &own, samples: samples.as_deref(), watched, segments };
+            let own = RowsOfFit { of: RowsOf::Fold, labels: &own, samples: samples.as_deref(), watched, segments };
             predictors.push(self.learn(&part, &own).at("fold", fold)?.0.predictor);
         }
         Ok((predictors, fold_of))

@@ -6,7 +6,7 @@ use super::dense::DenseLimit;
 use super::moments::{Moments, WatchedRows};
 use super::scored::{ScoredRows, keys_of};
 use super::search::{Folds, Search, Searched};
-use super::segments::{Routed, SegmentRule};
+use super::segments::{Routed, RowsOf, SegmentRule};
 use crate::error::{Error, Result, ResultExt};
 use crate::features::{
     ClassWeight, Encoder, EncoderOptions, EventTimes, FeatureBlock, Labels, SegmentRows, Signature, Split, folds,
@@ -134,7 +134,7 @@ pub fn fit(recipe: &Recipe, source: Source<'_>, spec: &JobSpec, split: &Split, l
         }
     };
     let recipe = chosen.as_ref().unwrap_or(recipe);
-    let learnt = recipe.learn(source, &train, encoder, &labels.classes)?;
+    let learnt = recipe.learn(source, (&train, RowsOf::Training), encoder, &labels.classes)?;
     let Learnt { encoder, predictor, gains, routed } = learnt;
     let test_labels = Labels::encode(source.batches, source.label, recipe.task, &labels.classes, Some(test))?;
     let test = Dataset::encode(source, &encoder, &test_labels)?;
@@ -236,14 +236,22 @@ impl Recipe {
     }
 
     /// Fits the model to these rows; with segments, the fallback and then each segment from its rows alone.
-    fn learn(&self, source: Source<'_>, train: &Dataset, encoder: Encoder, classes: &[String]) -> Result<Learnt> {
+    fn learn(
+        &self,
+        source: Source<'_>,
+        (train, of): (&Dataset, RowsOf),
+        encoder: Encoder,
+        classes: &[String],
+    ) -> Result<Learnt> {
         let learned = Learned::from(self.fit(train, classes, self.seed)?);
-        let Some(rule) = &self.segments else {
-            return Ok(Learnt { encoder, predictor: learned.predictor, gains: learned.gains, routed: None });
-        };
+        let alone = |Learned { predictor, gains }, encoder| Ok(Learnt { encoder, predictor, gains, routed: None });
+        let Some(rule) = &self.segments else { return alone(learned, encoder) };
         let rows = rule.read(source.batches, &train.rows)?;
+        if of == RowsOf::Fold && !rule.has_candidates(&rows) {
+            return alone(learned, encoder);
+        }
         let routes = rule.routes(&rows, &encoder)?;
-        let (learned, routed) = routes.fit(rule, &rows, self.seed, learned, |own, _, seed| {
+        let (learned, routed) = routes.fit(rule, (&rows, of), self.seed, learned, |own, _, seed| {
             let own: Vec<usize> = own.iter().map(|row| *row as usize).collect();
             let part = Dataset {
                 block: train.block.take(&own),
@@ -373,7 +381,7 @@ impl Recipe {
         let (fitted_on, held_out) = (rows_where(false), rows_where(true));
         let encoder = Encoder::fit(&self.signature, source.batches, Some(&fitted_on), &self.encoder)?;
         let train = encoded(&fitted_on, &encoder)?;
-        let Learnt { encoder, predictor, .. } = self.learn(source, &train, encoder, &labels.classes)?;
+        let Learnt { encoder, predictor, .. } = self.learn(source, (&train, RowsOf::Fold), encoder, &labels.classes)?;
         let held_out = encoded(&held_out, &encoder)?;
         let outputs = predicted(&held_out.block, &predictor);
         Ok((held_out.observed, outputs))

@@ -32,6 +32,15 @@ pub struct SegmentRule {
     pub min_rows: u64,
 }
 
+/// What the rows of a fit are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowsOf {
+    /// All that there are to learn from.
+    Training,
+    /// Those that a fold learns from.
+    Fold,
+}
+
 /// Where the segments' models will be found: fixed before any of them is fitted.
 pub struct Routes {
     /// The features of all training rows, and behind them what names a segment.
@@ -83,16 +92,27 @@ impl SegmentRule {
         Ok(reader.finish())
     }
 
+    /// Whether a segment has enough of these rows.
+    pub fn has_candidates(&self, rows: &SegmentRows) -> bool {
+        !self.candidates(rows).is_empty()
+    }
+
+    fn candidates(&self, rows: &SegmentRows) -> Vec<u32> {
+        let (_, starts) = rows.by_segment();
+        let sizes = starts.windows(2).map(|pair| pair[1] - pair[0]);
+        let large = sizes.enumerate().filter(|(_, size)| *size as u64 >= self.min_rows);
+        large.map(|(segment, _)| segment as u32).collect()
+    }
+
     /// The routes of the segments that have enough of these rows.
     ///
     /// # Errors
     /// Check: there is none.
     pub fn routes(&self, rows: &SegmentRows, encoder: &Encoder) -> Result<Routes> {
-        let (_, starts) = rows.by_segment();
-        let sizes = || starts.windows(2).map(|pair| pair[1] - pair[0]);
-        let large = sizes().enumerate().filter(|(_, size)| *size as u64 >= self.min_rows);
-        let candidates: Vec<u32> = large.map(|(segment, _)| segment as u32).collect();
+        let candidates = self.candidates(rows);
         if candidates.is_empty() {
+            let (_, starts) = rows.by_segment();
+            let sizes = || starts.windows(2).map(|pair| pair[1] - pair[0]);
             return Err(Error::check("no segment has enough training rows for a model of its own")
                 .with("segment_min_rows", self.min_rows)
                 .with("segments", sizes().len())
@@ -110,8 +130,16 @@ impl Routes {
     /// all models as one, which takes what the encoder gives; its gains are those of all of them together.
     ///
     /// # Errors
-    /// What `fit` fails with, but for `check` and `failed`; check where it refuses all segments.
-    pub fn fit<F>(&self, rule: &SegmentRule, rows: &SegmentRows, seed: u64, fallback: Learned, fit: F) -> Result<Both>
+    /// What `fit` fails with, but for `check` and `failed`; check where no segment gets a model, unless the rows are
+    /// those of a fold, which are fewer: there the fallback may be all that is left.
+    pub fn fit<F>(
+        &self,
+        rule: &SegmentRule,
+        (rows, of): (&SegmentRows, RowsOf),
+        seed: u64,
+        fallback: Learned,
+        fit: F,
+    ) -> Result<Both>
     where
         F: Fn(&[u32], Range<usize>, u64) -> Result<Learned> + Sync,
     {
@@ -160,6 +188,12 @@ impl Routes {
                     }
                 }
             }
+        }
+        if models.is_empty() && of == RowsOf::Fold {
+            // A model has one segment at least: here it says what the fallback says.
+            keys.extend(self.keys.first().cloned());
+            models.push(fallback.predictor.form().clone());
+            names.extend(self.candidates.first().map(|segment| rows.keys()[*segment as usize].clone()));
         }
         summary.models = models.len() as u64;
         summary.fallback_train_rows = rows.of_row().len() as u64 - summary.train_rows;

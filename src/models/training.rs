@@ -31,6 +31,8 @@ pub struct BinnedSet<'a> {
     pub bins: &'a BinnedBlock,
     /// The features' names, for parameters that speak of one; none where they have none.
     pub names: &'a [String],
+    /// The columns that are no features because they do not vary: what parameters ask of them holds.
+    pub dropped: &'a [String],
     /// One label a row: 0/1, the class's index, or the value.
     pub labels: &'a [f64],
     /// One weight a row, at least 0; none where all rows weigh 1, which saves the memory.

@@ -73,6 +73,7 @@ impl Data {
         let set = BinnedSet {
             bins: &bins,
             names: &names,
+            dropped: &["constant".to_owned()],
             labels: &self.labels,
             weights: self.weights.as_deref(),
             task: self.task,
@@ -256,6 +257,8 @@ fn constrained_features_only_raise_or_lower_predictions() {
     }
     let data = Data { labels: binary(&data), ..data }.of_task(Task::Binary, 2);
     let bound = data.fit(json!({"trees": 40, "monotone": {"x0": 1}}));
+    // What does not vary rises with everything.
+    assert_eq!(data.fit(json!({"trees": 40, "monotone": {"x0": 1, "constant": -1}})), bound);
     assert_eq!(falls(&bound, 0, 1.0), 0);
     assert!(data.loss(&bound, squared) < 0.2);
 }
@@ -417,6 +420,9 @@ fn what_cannot_be_learned_is_refused_by_name() {
     category.columns[0].2 = Some(2);
     let error = refused(&category, json!({"monotone": {"x0": 1}}));
     assert_eq!(error.message(), "predictions cannot rise or fall with a category");
+    let classes = Data::new(100, 2, 95, |row, _| f64::from(u8::from(row[0] > 0.0) + u8::from(row[1] > 0.0)));
+    let error = refused(&classes.of_task(Task::Multiclass, 3), json!({"monotone": {"x0": 1}}));
+    assert!(error.message().contains("several classes"), "{error}");
     let mut watched = Data::new(100, 2, 94, |row, _| row[0]);
     watched.validation = Some(vec![true; 100]);
     assert_eq!(refused(&watched, json!({})).kind(), ErrorKind::Check);

@@ -176,6 +176,26 @@ fn every_algorithm_learns_segments() {
     }
 }
 
+/// A fold learns from fewer rows: where no segment has enough of them, it measures the fallback.
+#[test]
+fn folds_in_which_no_segment_is_large_enough_are_measured() {
+    for algorithm in ["\"gradient_boosting\"\nparams = { trees = 5 }", "\"logistic_regression\""] {
+        let model = |more: &str| format!("algorithm = {algorithm}\nsegment_by = \"region\"{more}");
+        let place = segmented("binary", &model(""));
+        let trained = run(&place, "train", &[]).expect(0).json();
+        let (start, end) = trained["data"]["train"].as_str().unwrap().split_once('_').unwrap();
+        let rows = SQL.replace("$interval_start", &format!("'{start}'")).replace("$interval_end", &format!("'{end}'"));
+        let sql = format!("SELECT count(*) AS n FROM ({rows}) WHERE region <> 'alike' GROUP BY region ORDER BY n DESC");
+        let args = ["query", &sql, "--table", "transactions=lake/transactions", "--format", "csv"];
+        let sizes = call(&place, &args).expect(0).stdout;
+        let largest = sizes.lines().nth(1).unwrap();
+        let place = segmented("binary", &model(&format!("\nsegment_min_rows = {largest}\nfolds = 5")));
+        let trained = run(&place, "train", &[]).expect(0).json();
+        assert_eq!(number(&trained, "/data/segments/models"), 1.0, "{trained}");
+        assert!(number(&trained, "/data/cross_validation/0/estimate/value") > 0.0, "{trained}");
+    }
+}
+
 #[test]
 fn what_cannot_be_segmented_is_refused() {
     for (by, exit, told) in [

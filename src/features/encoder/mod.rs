@@ -132,6 +132,15 @@ impl Encoder {
         &self.names
     }
 
+    /// The columns of the signature of which no feature was made: they did not vary.
+    pub fn dropped(&self) -> Vec<String> {
+        let columns = self.signature.columns.iter().zip(&self.columns);
+        let dropped = columns.filter(|(column, fitted)| {
+            !matches!(fitted, FittedColumn::Route { .. }) && fitted.feature_names(&column.name).is_empty()
+        });
+        dropped.map(|(column, _)| column.name.clone()).collect()
+    }
+
     /// How many features a row has.
     pub fn features(&self) -> usize {
         self.names.len()

@@ -82,6 +82,7 @@ impl Algorithm for GradientBoosting {
         let set = BinnedSet {
             bins: &bins,
             names: &[],
+            dropped: &[],
             labels: training.labels,
             weights: Some(training.weights),
             task: training.task,
@@ -151,6 +152,13 @@ fn directions(set: &BinnedSet<'_>, params: &BoostingParams) -> Result<Vec<i8>> {
     let mut directions = vec![0; set.bins.features()];
     for (name, direction) in params.monotone.iter().filter(|(_, direction)| **direction != 0) {
         let wrong = |message: &str| Error::usage(message).with("parameter", "monotone").with("feature", name);
+        if set.task == Task::Multiclass {
+            return Err(wrong("with several classes, the probability of one may fall although its score rises")
+                .hint("leave `monotone` out"));
+        }
+        if set.dropped.contains(name) {
+            continue;
+        }
         let Some(feature) = set.names.iter().position(|known| known == name) else {
             let error = wrong("there is no feature of this name");
             return Err(match did_you_mean(name, set.names.iter().map(String::as_str)) {
