@@ -327,7 +327,7 @@ fn mget(session: &Session, name: &str, keys: &[String], place: &Place, which: &W
     let result: Vec<Value> =
         keys.iter().zip(&values).map(|(key, value)| json!({ "key": key, "value": value })).collect();
     session.ui.show(&result, || {
-        let lines = keys.iter().zip(&values).map(|(key, value)| format!("{key}\t{value}"));
+        let lines = keys.iter().zip(&values).map(|(key, value)| format!("{}\t{value}", in_line(key)));
         lines.collect::<Vec<_>>().join("\n")
     })
 }
@@ -376,6 +376,11 @@ fn stats(session: &Session, name: &str, place: &Place, which: &Which) -> Result<
     })
 }
 
+/// A key for people, who get a pair a line; `--output json` tells it exactly.
+fn in_line(key: &str) -> String {
+    key.replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t")
+}
+
 fn dump(session: &Session, name: &str, place: &Place, which: &Which) -> Result<()> {
     let reader = place.read(session, name, which)?;
     let as_json = session.ui.is_json();
@@ -386,7 +391,9 @@ fn dump(session: &Session, name: &str, place: &Place, which: &Which) -> Result<(
                 let key = json!(String::from_utf8_lossy(key)).to_string();
                 lines.extend_from_slice(&[b"{\"key\":", key.as_bytes(), b",\"value\":", value, b"}\n"].concat());
             } else {
-                lines.extend_from_slice(&[key, b"\t", value, b"\n"].concat());
+                lines.extend_from_slice(
+                    &[in_line(&String::from_utf8_lossy(key)).as_bytes(), b"\t", value, b"\n"].concat(),
+                );
             }
             if lines.len() < 1 << 16 {
                 return Ok(());

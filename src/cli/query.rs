@@ -91,6 +91,9 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<()> {
             Some(parameters) => query.plan(&FeatureSql::parse(&text, &args.sql)?, &parameters).await?,
             None => query.ad_hoc(&text).await?,
         };
+        if matches!(args.format, Format::Json | Format::Parquet) || (args.out.is_none() && session.ui.is_json()) {
+            refuse_doubles(&planned)?;
+        }
         match &args.out {
             Some(path) => {
                 let written = to_file(&planned, args.format, path).await?;
@@ -100,6 +103,18 @@ pub(super) fn run(session: &Session, args: &Args) -> Result<()> {
             None => to_stdout(session, &planned, args.format).await,
         }
     })
+}
+
+/// An object has one value a name, and few readers of Parquet tell two columns of one name apart.
+fn refuse_doubles(planned: &PlannedQuery) -> Result<()> {
+    let schema = planned.schema();
+    let names: Vec<&String> = schema.fields().iter().map(|field| field.name()).collect();
+    match names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {
+        Some((_, name)) => Err(Error::usage("two columns of the result have the same name")
+            .with("column", name)
+            .hint("give one of them another name with AS")),
+        None => Ok(()),
+    }
 }
 
 fn text(sql: &str) -> Result<String> {
