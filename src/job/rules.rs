@@ -200,7 +200,8 @@ fn gates(root: &Node, mistakes: &mut Vec<Mistake>) {
 
 fn passthrough(root: &Node, mistakes: &mut Vec<Mistake>) {
     for column in root.at(&["score", "passthrough"]).map(Node::elements).unwrap_or_default() {
-        let Some(name) = column.text().filter(|name| RESULT_COLUMNS.contains(name)) else { continue };
+        let is_taken = |name: &&str| RESULT_COLUMNS.contains(&name.to_lowercase().as_str());
+        let Some(name) = column.text().filter(is_taken) else { continue };
         let message = format!("`{name}` is a column that every predictions table has");
         mistakes.push(Mistake::new(&column.place, message).hint("give it another name in the SQL (AS ...)"));
     }

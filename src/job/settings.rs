@@ -100,7 +100,8 @@ fn points(values: &SearchValues, whole: bool) -> Vec<Value> {
     let all = match values {
         SearchValues::List(values) => values.clone(),
         SearchValues::Range(range) => {
-            let steps = range.steps.unwrap_or(2).max(2);
+            // What is beyond has been refused; here it must not fill the memory.
+            let steps = range.steps.unwrap_or(2).clamp(2, MOST_SETTINGS as u32 + 1);
             (0..steps).map(|step| at(range, f64::from(step) / f64::from(steps - 1), whole)).collect()
         }
     };

@@ -73,6 +73,9 @@ impl GateRule {
     }
 }
 
+/// By how much a difference of two values may be rounded: 0.85 is better than 0.80 by less than 0.05.
+const ROUNDED: f64 = 1e-12;
+
 /// The improvement that is asked for; `strictly` if reaching it is not enough.
 #[derive(Clone, Copy)]
 struct Required {
@@ -82,7 +85,7 @@ struct Required {
 
 impl Required {
     fn is_reached_by(self, improvement: f64) -> bool {
-        if self.strictly { improvement > self.change } else { improvement >= self.change }
+        if self.strictly { improvement > self.change } else { improvement >= self.change - ROUNDED }
     }
 }
 
