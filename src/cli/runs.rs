@@ -100,7 +100,10 @@ pub(super) fn describe(receipt: &Receipt) -> String {
     let (rows_in, rows_out) = (count(receipt.rows_in), count(receipt.rows_out));
     let gap = receipt.data["gap_rows"].as_u64().filter(|rows| *rows > 0);
     let gap = gap.map(|rows| format!(", {} in the gap between the windows", count(rows))).unwrap_or_default();
-    rows.push(("rows", format!("{rows_in} in, {rows_out} out, {} rejected{gap}", count(receipt.rows_rejected))));
+    let undated = receipt.data["undated_rows"].as_u64().filter(|rows| *rows > 0);
+    let undated = undated.map(|rows| format!(", {} without an event time", count(rows))).unwrap_or_default();
+    let rejected = count(receipt.rows_rejected);
+    rows.push(("rows", format!("{rows_in} in, {rows_out} out, {rejected} rejected{gap}{undated}")));
     if let Some(model) = &receipt.model {
         rows.push(("model", format!("{} version {}", model.name, model.version)));
     }

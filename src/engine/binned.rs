@@ -64,7 +64,7 @@ impl StreamLimit {
 /// # Errors
 /// `check` for weights that can't be learned from; what the algorithm refuses; `failed` where the disk is full.
 pub fn fit_binned(recipe: &Recipe, staged: Staged, key: &[String], limit: StreamLimit) -> Result<Fitted> {
-    let Staged { encoder, bins, classes, mut train, mut test, gap_rows, moments, segments, job } = staged;
+    let Staged { encoder, bins, classes, mut train, mut test, gap_rows, undated_rows, moments, segments, job } = staged;
     let labels = train.take_labels(recipe.task, &classes);
     if u32::try_from(labels.values.len()).is_err() {
         return Err(Error::new(ErrorKind::Budget, "more training rows than 32 bits can number")
@@ -125,6 +125,7 @@ pub fn fit_binned(recipe: &Recipe, staged: Staged, key: &[String], limit: Stream
         train_rows: labels.values.len() as u64,
         test_rows: keys.len() as u64,
         gap_rows,
+        undated_rows,
         train_classes: labels.class_counts(),
         train_counts: train.counts,
         test_counts: test.counts,

@@ -76,6 +76,8 @@ pub struct Fitted {
     pub test_rows: u64,
     /// Rows between the two windows, which are neither fitted nor measured on; 0 for a split by hash.
     pub gap_rows: u64,
+    /// Rows without an event time, which are in no window; 0 for a split by hash.
+    pub undated_rows: u64,
     /// How many of them are of each class; empty for regression.
     pub train_classes: Vec<u64>,
     /// What became of training rows that were not plain.
@@ -166,6 +168,7 @@ pub fn fit(recipe: &Recipe, source: Source<'_>, spec: &JobSpec, split: &Split, l
         train_rows: train.rows.len() as u64,
         test_rows: test.rows.len() as u64,
         gap_rows: split.outside,
+        undated_rows: split.undated,
         train_classes: train_labels.class_counts(),
         train_counts: train.counts,
         test_counts: test.counts,

@@ -120,6 +120,8 @@ pub async fn against(
     comparable(challenger, champion)?;
     let span = plan.windows()?.test;
     let theirs = score_labelled(engine, plan, champion, span, Wanted::All).await?;
+    // On both sides a key has to tell rows apart.
+    positions(&mine.keys, &[])?;
     let both: Vec<(usize, usize)> = positions(&theirs.keys, &mine.keys)?
         .into_iter()
         .enumerate()

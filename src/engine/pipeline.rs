@@ -115,15 +115,21 @@ impl Scorer {
         }
     }
 
-    /// Scores neighbouring batches; the error is that of the first one that has any.
-    fn score(&self, inputs: &[RecordBatch]) -> Result<Vec<Scored>> {
-        let encode = |input: &RecordBatch| {
-            self.promise.check(input)?;
+    /// Scores neighbouring batches, before which so many rows came; the error is that of the first one that has any.
+    fn score(&self, inputs: &[RecordBatch], before: usize) -> Result<Vec<Scored>> {
+        let starts: Vec<usize> =
+            inputs.iter().scan(before, |next, batch| Some(std::mem::replace(next, *next + batch.num_rows()))).collect();
+        let numbered = |start: &usize| {
+            let start = *start;
+            move |error: Error| error.counted_from("row", start)
+        };
+        let encode = |(input, start): (&RecordBatch, &usize)| {
+            self.promise.check(input).map_err(numbered(start))?;
             self.encoder.apply(input)
         };
         let mut encoded = Vec::with_capacity(inputs.len());
         let mut refused = Ok(());
-        for batch in inputs.par_iter().map(encode).collect::<Vec<Result<Encoded>>>() {
+        for batch in inputs.par_iter().zip(&starts).map(encode).collect::<Vec<Result<Encoded>>>() {
             match batch {
                 Ok(batch) => encoded.push(batch),
                 Err(error) => {
@@ -134,11 +140,27 @@ impl Scorer {
         }
         let blocks: Vec<&FeatureBlock> = encoded.iter().map(|batch| &batch.block).collect();
         let outputs = self.predictor.predict_together(&blocks);
-        let all = inputs.par_iter().zip(encoded.into_par_iter().zip(outputs));
-        let scored: Vec<Result<Scored>> =
-            all.map(|(input, (encoded, outputs))| self.finish(input, encoded, &outputs)).collect();
+        let all = inputs.par_iter().zip(&starts).zip(encoded.into_par_iter().zip(outputs));
+        let scored: Vec<Result<Scored>> = all
+            .map(|((input, start), (encoded, outputs))| {
+                self.finite(&encoded, &outputs).map_err(numbered(start))?;
+                self.finish(input, encoded, &outputs)
+            })
+            .collect();
         let scored = scored.into_iter().collect::<Result<_>>()?;
         refused.map(|()| scored)
+    }
+
+    /// # Errors
+    /// `check`, with the row, for a prediction that is not finite: features may be, and a sum of them too large.
+    fn finite(&self, encoded: &Encoded, outputs: &[f64]) -> Result<()> {
+        let Some(at) = outputs.iter().position(|output| !output.is_finite()) else { return Ok(()) };
+        let row = at / self.predictor.outputs().max(1);
+        let row = encoded.kept.as_ref().map_or(row, |kept| kept[row]);
+        Err(Error::check("the model gives a prediction that is not a finite number")
+            .with("row", row)
+            .with("prediction", outputs[at])
+            .hint("a feature of this row is too large for the model: bound it in the SQL"))
     }
 
     fn finish(&self, input: &RecordBatch, encoded: Encoded, outputs: &[f64]) -> Result<Scored> {
@@ -211,6 +233,8 @@ struct InWork<'a> {
     /// The rows from which on batches are a group.
     together: u64,
     next: Group,
+    /// Rows of all groups before that.
+    begun: u64,
     groups: FuturesOrdered<BoxFuture<'static, (u64, Result<Vec<Scored>>)>>,
 }
 
@@ -226,7 +250,7 @@ impl<'a> InWork<'a> {
     fn new(engine: &'a Engine, scorer: Arc<Scorer>, input: BatchStream, most_bytes: u64) -> Self {
         let together = scorer.together();
         let (next, groups) = (Group::default(), FuturesOrdered::new());
-        Self { engine, scorer, input: Some(input), most_bytes, bytes: 0, together, next, groups }
+        Self { engine, scorer, input: Some(input), most_bytes, bytes: 0, together, next, begun: 0, groups }
     }
 
     /// The next scored group, in the order of the input.
@@ -279,12 +303,14 @@ impl<'a> InWork<'a> {
 
     /// Lets the pool score what was put together.
     fn begin(&mut self) {
-        let Group { batches, bytes, .. } = std::mem::take(&mut self.next);
+        let Group { batches, rows, bytes } = std::mem::take(&mut self.next);
         if batches.is_empty() {
             return;
         }
+        let before = self.begun as usize;
+        self.begun += rows;
         let (scorer, runtime) = (Arc::clone(&self.scorer), self.engine.runtime.clone());
-        let scored = async move { (bytes, runtime.compute(move || scorer.score(&batches)).await) };
+        let scored = async move { (bytes, runtime.compute(move || scorer.score(&batches, before)).await) };
         self.groups.push_back(scored.boxed());
     }
 }

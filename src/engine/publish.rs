@@ -21,6 +21,7 @@ use crate::lookup::{
 use crate::plan::Plan;
 use crate::query::{Code, FileRows, Sorting, sorted_file_rows};
 use arrow::datatypes::{Schema, SchemaRef};
+use chrono::DateTime;
 use futures::TryStreamExt;
 use std::sync::Arc;
 
@@ -114,8 +115,8 @@ impl Target {
     /// Why this run's values must not be published: a newer interval is.
     pub fn newer(&self, plan: &Plan) -> Option<String> {
         let current = self.current.as_ref()?;
-        // RFC 3339 in UTC without fractions sorts as text.
-        let is_newer = current.provenance.interval_end > instant(plan.interval.end());
+        let end = DateTime::parse_from_rfc3339(&current.provenance.interval_end);
+        let is_newer = end.is_ok_and(|end| end > plan.interval.end());
         is_newer.then(|| format!("the newer interval {} is published; left as it is", current.provenance.interval))
     }
 

@@ -254,7 +254,8 @@ fn delta_type(field: &Field) -> Result<DataType> {
 
 fn refuse_doubles(fields: &[Field]) -> Result<()> {
     for (index, field) in fields.iter().enumerate() {
-        if fields[..index].iter().any(|earlier| earlier.name() == field.name()) {
+        // Delta tells no names apart by case.
+        if fields[..index].iter().any(|earlier| earlier.name().to_lowercase() == field.name().to_lowercase()) {
             return Err(Error::usage("a column of the SQL has a name that the predictions table uses itself")
                 .with("column", field.name())
                 .hint("give it another name in the SQL (AS ...), or leave it out of `passthrough`"));

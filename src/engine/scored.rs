@@ -9,9 +9,10 @@ use crate::interval::Interval;
 use crate::plan::Plan;
 use crate::query::FeatureSql;
 use crate::registry::LoadedModel;
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
+use arrow::error::ArrowError;
 use futures::TryStreamExt;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ pub struct ScoredRows {
     pub keys: Vec<Key>,
 }
 
-/// The values of a row's key columns as text, each with its length before it.
+/// The values of a row's key columns as text, each with its length before it; bytes in hexadecimal.
 pub type Key = Box<str>;
 
 /// Which rows of a span are wanted.
@@ -144,17 +145,32 @@ pub fn keys_of(batches: &[RecordBatch], key: &[String], rows: &[usize]) -> Resul
             let column = batch
                 .column_by_name(name)
                 .ok_or_else(|| Error::usage("the features SQL gives no such key column").with("column", name))?;
-            let column = cast(column, &DataType::Utf8)
+            let column = as_text(column)
                 .map_err(|source| Error::usage("the key has no text form").with("column", name).because(source))?;
             let column = column.as_string::<i32>();
             for (row, text) in texts.iter_mut().enumerate() {
-                let value = if column.is_valid(row) { column.value(row) } else { "" };
-                text.push_str(&format!("{}:{value}", value.len()));
+                if column.is_valid(row) {
+                    text.push_str(&format!("{}:{}", column.value(row).len(), column.value(row)));
+                } else {
+                    text.push_str("null:");
+                }
             }
         }
         all.extend(texts.into_iter().map(String::into_boxed_str));
     }
     Ok(rows.iter().map(|row| all[*row].clone()).collect())
+}
+
+/// A column as texts that differ where its values do.
+fn as_text(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    use DataType::{Binary, BinaryView, FixedSizeBinary, LargeBinary};
+    if !matches!(column.data_type(), Binary | BinaryView | FixedSizeBinary(_) | LargeBinary) {
+        return cast(column, &DataType::Utf8);
+    }
+    // Bytes need not be UTF-8.
+    let bytes = cast(column, &Binary)?;
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    Ok(Arc::new(bytes.as_binary::<i32>().iter().map(|value| value.map(hex)).collect::<StringArray>()))
 }
 
 /// For each key of `wanted` the row of `keys` that has it.

@@ -32,6 +32,8 @@ pub struct Staged {
     pub test: Part,
     /// Rows between the two windows.
     pub gap_rows: u64,
+    /// Rows without an event time.
+    pub undated_rows: u64,
     /// The moments of the training rows; none where no row is kept from a fit.
     pub moments: Option<Moments>,
     /// The segments of the training rows, where those get models of their own.
@@ -62,6 +64,7 @@ pub struct Stager {
     test: Side,
     passed: usize,
     gap_rows: u64,
+    undated_rows: u64,
 }
 
 /// One side of the split on its way in.
@@ -105,7 +108,7 @@ impl Stager {
         let fit = NativeFit::new(&recipe.signature, &recipe.encoder, recipe.seed)?;
         let kept = recipe.search.is_some() || recipe.algorithm.watched(&recipe.params)?.is_some();
         let moments = kept.then(|| Moments::new(recipe.seed));
-        Ok(Self { recipe, windows, fit, moments, segments, train, test, passed: 0, gap_rows: 0, job })
+        Ok(Self { recipe, windows, fit, moments, segments, train, test, passed: 0, gap_rows: 0, undated_rows: 0, job })
     }
 
     /// How many rows have passed.
@@ -129,6 +132,7 @@ impl Stager {
             job::Split::Hash { test } => Split::by_hash(one, &key, *test, model.seed)?,
         };
         self.gap_rows += split.outside;
+        self.undated_rows += split.undated;
         let (time, weight) = (features.time.as_str(), features.weight.as_deref());
         let taken = self.train.add(batch, &split.train, |batch| self.fit.add(batch))?;
         self.train.observe(batch, time, weight, &taken, first)?;
@@ -147,7 +151,7 @@ impl Stager {
     /// # Errors
     /// `empty` where a window has no row; `check` where nothing can be learned or measured.
     pub fn finish(self) -> Result<Staged> {
-        let Self { recipe, job, windows, fit, moments, segments, train, test, gap_rows, .. } = self;
+        let Self { recipe, job, windows, fit, moments, segments, train, test, gap_rows, undated_rows, .. } = self;
         for (side, window) in [(&train, "training window"), (&test, "test window")] {
             if side.selected == 0 {
                 return Err(super::train::unselected(window, windows));
@@ -163,7 +167,7 @@ impl Stager {
         }
         let (encoder, bins) = fit.finish()?;
         let segments = segments.map(SegmentReader::finish);
-        Ok(Staged { encoder, bins, classes, train, test, gap_rows, moments, segments, job })
+        Ok(Staged { encoder, bins, classes, train, test, gap_rows, undated_rows, moments, segments, job })
     }
 }
 

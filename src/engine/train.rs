@@ -1,4 +1,4 @@
-//! Training: fit on the window before the interval, measure on the later split, register.
+//! Training: fit on a window before the interval's end, measure on the later split, register.
 
 use super::binned::{StreamLimit, fit_binned};
 use super::confusion::Confusion;
@@ -310,6 +310,7 @@ fn describe_fit(run: &mut Run, windows: &Windows, fitted: &Fitted) {
         "train_rows": fitted.train_rows,
         "test_rows": fitted.test_rows,
         "gap_rows": fitted.gap_rows,
+        "undated_rows": fitted.undated_rows,
         "train_classes": fitted.train_classes,
         "train_counts": fitted.train_counts,
         "test_counts": fitted.test_counts,
