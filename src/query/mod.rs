@@ -40,6 +40,7 @@ mod predict;
 pub mod rolling;
 mod session;
 mod sql;
+mod unpruned;
 mod window;
 
 pub use crate::tables::errors::from_datafusion;

@@ -9,6 +9,7 @@ use super::parameters::Parameters;
 use super::pool::{ProcessPool, soft};
 use super::predict::{ModelFunction, Models};
 use super::sql::{FeatureSql, explain};
+use super::unpruned::unpruned;
 use super::window::{Eviction, SlidingWindows, masked, unclaimed};
 use crate::error::{Error, Result};
 use crate::interval::Interval;
@@ -276,10 +277,10 @@ impl Session {
 
     async fn physical(&self, optimized: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
         let state = self.context.state();
-        if !self.sliding_windows {
-            return state.query_planner().create_physical_plan(optimized, &state).await;
+        let mut plan = unpruned(optimized.clone())?;
+        if self.sliding_windows {
+            plan = unclaimed(masked(plan)?)?;
         }
-        let plan = unclaimed(masked(optimized.clone())?)?;
         state.query_planner().create_physical_plan(&plan, &state).await
     }
 

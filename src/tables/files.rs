@@ -190,7 +190,7 @@ impl PlainFormat {
                 .map(|file| async move {
                     let found = guarded(reader.infer_stats(state, store, Arc::clone(schema), &file)).await;
                     let found = found.map_err(|error| self.unreadable(error, Some(&file.location)))?;
-                    parquet::check_footer(state, store, &file).await.map(|()| found)
+                    parquet::check_footer(state, store, &file).await.map(|()| inexact_floats(found, schema))
                 })
                 .buffered(CONCURRENT_FILES)
                 .try_collect()
@@ -290,4 +290,15 @@ fn rows(files: &[PartitionedFile]) -> Option<u64> {
             _ => None,
         })
         .sum()
+}
+
+/// What is known of a file. Of floating numbers the least and the greatest pass over NaN: the library would take a column
+/// for constant where the two are equal, were they exact.
+fn inexact_floats(mut statistics: Statistics, schema: &Schema) -> Statistics {
+    for (field, column) in schema.fields().iter().zip(&mut statistics.column_statistics) {
+        if field.data_type().is_floating() {
+            *column = std::mem::take(column).to_inexact();
+        }
+    }
+    statistics
 }

@@ -11,6 +11,7 @@ use lakemill::interval::Interval;
 use lakemill::lake::Location;
 use lakemill::query::{FeatureSql, Parameters, Session, SessionOptions, Value, from_datafusion, polars};
 use lakemill::tables::{self, TableRequest};
+use parquet::arrow::ArrowWriter;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -445,5 +446,44 @@ async fn a_day_of_the_real_table_reads_only_its_days_and_repeats_to_the_bit() {
             Some(first) => assert_eq!(first, &rows),
             None => first = Some(rows),
         }
+    }
+}
+
+/// The least and the greatest value that a file tells pass over NaN: they are not all its values, and do not say that it
+/// has no greater one.
+#[tokio::test]
+async fn nan_is_there_whatever_statistics_say() {
+    let lake = tempfile::tempdir().unwrap();
+    std::fs::create_dir(lake.path().join("t")).unwrap();
+    let files = [[f64::NAN, 5.0, f64::NAN], [1.0, 2.0, f64::NAN], [-1.0, f64::INFINITY, 1.0]];
+    for (number, values) in files.into_iter().enumerate() {
+        let column = Arc::new(Float64Array::from(values.to_vec())) as ArrayRef;
+        let batch = RecordBatch::try_from_iter([("x", column)]).unwrap();
+        let file = std::fs::File::create(lake.path().join(format!("t/{number}.parquet"))).unwrap();
+        let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+    }
+    let session = shared_session(lake.path(), &["t"], SessionOptions::features(MEMORY)).await;
+    let count = async |sql: &str| -> i64 {
+        let found = rows(&session, sql, &Parameters::new()).await.unwrap();
+        found[0]["n"].as_primitive::<Int64Type>().value(0)
+    };
+    assert_eq!(count("SELECT sum(CASE WHEN isnan(x) THEN 1 ELSE 0 END) AS n FROM t").await, 3);
+    for condition in [
+        "x > 5",
+        "x >= 2 AND x < 100",
+        "x <> 1",
+        "x < 5",
+        "x = 5",
+        "NOT (x <= 1)",
+        "x NOT IN (1.0, 2.0)",
+        "x IS DISTINCT FROM 1",
+        "x = CAST('NaN' AS DOUBLE)",
+        "5 < x OR x IS NULL",
+    ] {
+        let kept = count(&format!("SELECT count(*) AS n FROM t WHERE {condition}")).await;
+        let wanted = count(&format!("SELECT sum(CASE WHEN {condition} THEN 1 ELSE 0 END) AS n FROM t")).await;
+        assert_eq!(kept, wanted, "{condition}");
     }
 }

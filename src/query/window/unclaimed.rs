@@ -74,11 +74,10 @@ fn is_claimed(expr: &Expr, result: &DataType) -> bool {
 /// The same columns of which no order is known, as far as they were claimed to have one.
 fn covered(window: LogicalPlan, claimed: &[String]) -> Result<LogicalPlan> {
     let schema = Arc::clone(window.schema());
-    let function = Arc::new(ScalarUDF::from(OrderUnknown::default()));
     let column = |(relation, field): (Option<&_>, &FieldRef)| {
         let column = Expr::Column(Column::from((relation, field)));
         match relation.is_none() && claimed.contains(field.name()) {
-            true => function.call(vec![column]).alias(field.name()),
+            true => opaque(column).alias(field.name()),
             false => column,
         }
     };
@@ -86,21 +85,26 @@ fn covered(window: LogicalPlan, claimed: &[String]) -> Result<LogicalPlan> {
     Ok(LogicalPlan::Projection(Projection::try_new_with_schema(columns, Arc::new(window), schema)?))
 }
 
+/// The same value, of which an optimizer knows nothing: neither an order nor bounds.
+pub(in crate::query) fn opaque(value: Expr) -> Expr {
+    ScalarUDF::from(Opaque::default()).call(vec![value])
+}
+
 /// Gives back its argument.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct OrderUnknown {
+struct Opaque {
     signature: Signature,
 }
 
-impl Default for OrderUnknown {
+impl Default for Opaque {
     fn default() -> Self {
         Self { signature: Signature::any(1, Volatility::Immutable) }
     }
 }
 
-impl ScalarUDFImpl for OrderUnknown {
+impl ScalarUDFImpl for Opaque {
     fn name(&self) -> &'static str {
-        "order_unknown"
+        "opaque"
     }
 
     fn signature(&self) -> &Signature {
@@ -108,14 +112,14 @@ impl ScalarUDFImpl for OrderUnknown {
     }
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        arguments.first().cloned().map_or_else(|| plan_err!("order_unknown has one argument"), Ok)
+        arguments.first().cloned().map_or_else(|| plan_err!("opaque has one argument"), Ok)
     }
 
     fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        arguments.arg_fields.first().cloned().map_or_else(|| plan_err!("order_unknown has one argument"), Ok)
+        arguments.arg_fields.first().cloned().map_or_else(|| plan_err!("opaque has one argument"), Ok)
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        arguments.args.into_iter().next().map_or_else(|| plan_err!("order_unknown has one argument"), Ok)
+        arguments.args.into_iter().next().map_or_else(|| plan_err!("opaque has one argument"), Ok)
     }
 }
