@@ -124,7 +124,7 @@ fn is_weight(weight: f64) -> bool {
 /// Reads the weights of `rows` (numbered through all batches, in any order) from a numeric column.
 ///
 /// # Errors
-/// A check error that names the row of a weight that is null, NaN, negative, or beyond [`WEIGHTS`].
+/// A check error that names the row of a weight that is null, NaN, or neither 0 nor between 1e-50 and 1e50.
 pub fn sample_weights(batches: &[RecordBatch], name: &str, rows: &[usize]) -> Result<Vec<f64>> {
     let mut all = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
     for batch in batches {
