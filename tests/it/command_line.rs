@@ -150,6 +150,12 @@ fn a_query_into_a_file_tells_what_it_wrote() {
         assert_eq!(written, expected, "{format}");
         assert!(call(&place, &args).expect(0).stdout.starts_with("wrote 5 rows ("));
     }
+    let sql = "SELECT a.tx_amount, b.tx_amount FROM t a JOIN t b ON a.transaction_id = b.transaction_id LIMIT 1";
+    for (format, code) in [("csv", 0), ("json", 2), ("parquet", 2)] {
+        let args = ["query", sql, "--table", "t=lake/transactions", "--format", format, "--out", "twice.out"];
+        let told = call(&place, &args).expect(code).stderr;
+        assert_eq!(told.contains("two columns of the result have the same name"), code == 2, "{told}");
+    }
 }
 
 #[test]

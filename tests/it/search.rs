@@ -186,6 +186,8 @@ fn what_cannot_be_searched_is_told_by_check_and_by_training() {
     };
     let text = told(&space("leafs = [7]"));
     assert!(text.contains("has no parameter `leafs`") && text.contains("did you mean `leaves`?"), "{text}");
+    let text = told(&space("learning_rate = { from = 0.01, to = 0.3, steps = 400000000 }"));
+    assert!(text.contains("must be at most 1000"), "{text}");
     let text = told(&space("subsample = [0.5, 1.5]"));
     assert!(text.contains("space.subsample` must be at most 1") && text.contains("^^^"), "{text}");
     let place = boosting("");

@@ -54,3 +54,18 @@ fn infinite_and_null_features_are_counted_and_do_not_fail_the_run() {
     assert_eq!(counts["reason"], "infinite", "{receipt}");
     assert!(receipt["data"]["counts"]["imputed"].to_string().contains("tx_amount"), "{receipt}");
 }
+
+#[test]
+fn rows_without_a_time_are_counted_by_a_training() {
+    let place = Place::new();
+    place.edit(
+        "risk.sql",
+        "  tx_datetime,",
+        "  CASE WHEN transaction_id % 10 > 0 THEN tx_datetime END AS tx_datetime,",
+    );
+    let receipt = call(&place, &["train", "job.toml", "--interval", "2018-06-11", "--output", "json"]).json();
+    let count = |name: &str| receipt["data"][name].as_u64().unwrap();
+    assert!(count("undated_rows") > 0, "{receipt}");
+    let all = count("train_rows") + count("test_rows") + count("gap_rows") + count("undated_rows");
+    assert_eq!(receipt["rows_in"].as_u64().unwrap(), all, "{receipt}");
+}
