@@ -181,8 +181,7 @@ impl Training<'_> {
     }
 
     /// Tells of the gate, and makes the model, which was registered or loaded, the champion where the gate and the
-    /// options let it.
-    /// Without a finding it is the champion already.
+    /// options let it. Without a finding it is the champion already.
     async fn announce(
         &self,
         run: &mut Run,

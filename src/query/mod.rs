@@ -33,6 +33,7 @@ mod diagnostic;
 mod estimate;
 mod files;
 mod forecast;
+mod opaque;
 mod parameters;
 pub mod polars;
 mod pool;

@@ -6,7 +6,7 @@
 //! numbers go through a function that gives back its argument, and of which nobody who prunes knows anything. What NaN
 //! never meets (`x < 5`, `x = 5`), and all other columns, prune as before.
 
-use super::window::opaque;
+use super::opaque::opaque;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;

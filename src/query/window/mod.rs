@@ -43,4 +43,4 @@ mod whole;
 pub(super) use masks::masked;
 pub(super) use rule::SlidingWindows;
 pub(super) use stream::Eviction;
-pub(super) use unclaimed::{opaque, unclaimed};
+pub(super) use unclaimed::unclaimed;

@@ -6,14 +6,12 @@
 //! order, or with a LIMIT others come. So the columns of such windows go through a function that gives back its argument,
 //! and of whose result no order is known.
 
+use crate::query::opaque::opaque;
 use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{Column, plan_err};
 use datafusion::error::Result;
-use datafusion::logical_expr::{
-    ColumnarValue, Expr, LogicalPlan, Projection, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    SetMonotonicity, Signature, Volatility, Window, WindowFunctionDefinition,
-};
+use datafusion::logical_expr::{Expr, LogicalPlan, Projection, SetMonotonicity, Window, WindowFunctionDefinition};
 use std::sync::Arc;
 
 /// The plan, in which nobody but another window sees the result of a window that DataFusion takes for sorted; and
@@ -83,43 +81,4 @@ fn covered(window: LogicalPlan, claimed: &[String]) -> Result<LogicalPlan> {
     };
     let columns = schema.iter().map(column).collect();
     Ok(LogicalPlan::Projection(Projection::try_new_with_schema(columns, Arc::new(window), schema)?))
-}
-
-/// The same value, of which an optimizer knows nothing: neither an order nor bounds.
-pub(in crate::query) fn opaque(value: Expr) -> Expr {
-    ScalarUDF::from(Opaque::default()).call(vec![value])
-}
-
-/// Gives back its argument.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Opaque {
-    signature: Signature,
-}
-
-impl Default for Opaque {
-    fn default() -> Self {
-        Self { signature: Signature::any(1, Volatility::Immutable) }
-    }
-}
-
-impl ScalarUDFImpl for Opaque {
-    fn name(&self) -> &'static str {
-        "opaque"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        arguments.first().cloned().map_or_else(|| plan_err!("opaque has one argument"), Ok)
-    }
-
-    fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        arguments.arg_fields.first().cloned().map_or_else(|| plan_err!("opaque has one argument"), Ok)
-    }
-
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        arguments.args.into_iter().next().map_or_else(|| plan_err!("opaque has one argument"), Ok)
-    }
 }
