@@ -151,8 +151,10 @@ impl Scorer {
         refused.map(|()| scored)
     }
 
+    /// Refuses predictions that are not finite: features may be, and a sum of them too large.
+    ///
     /// # Errors
-    /// `check`, with the row, for a prediction that is not finite: features may be, and a sum of them too large.
+    /// `check`, with the row of the batch.
     fn finite(&self, encoded: &Encoded, outputs: &[f64]) -> Result<()> {
         let Some(at) = outputs.iter().position(|output| !output.is_finite()) else { return Ok(()) };
         let row = at / self.predictor.outputs().max(1);

@@ -117,7 +117,8 @@ impl Registry {
         checked.and(put)
     }
 
-    /// Names a payload that was written as one version, or gives the one that somebody else has written of the same training, and tells which;
+    /// Makes a version of a payload that was written, or gives the one that somebody else has made of the same training,
+    /// and tells which;
     /// `None` where the number went to another training.
     async fn write(&self, model: &str, version: u64, encoded: &Encoded) -> Result<Option<(Described, bool)>> {
         let folder = self.version_folder(model, version)?;
